@@ -1,0 +1,181 @@
+/**
+ * Who may import whom, as ARCHITECTURE.md says it:
+ *
+ *   http -> graphql -> session, account -> revocation -> token
+ *
+ * `npm run check:imports` reports every import that breaks a rule.
+ */
+
+/** Packages of the edge: what the domain would need to know GraphQL or HTTP. */
+const edgePackages =
+  '^node_modules/(graphql|graphql-ws|fastify|@fastify|@apollo|@graphql-tools|@as-integrations)(/|$)'
+const edgeBuiltins = '^(node:)?(http|https|http2)$'
+
+/** Packages that speak SQL. */
+const sqlPackages = '^node_modules/(typeorm|pg|pg-[a-z-]+)(/|$)'
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: 'token-is-the-innermost',
+      comment: 'token/ knows neither revocations nor anything above them.',
+      severity: 'error',
+      from: { path: '^src/token/' },
+      to: { path: '^src/(revocation|session|account|graphql|http|database)/' },
+    },
+    {
+      name: 'revocation-knows-only-token',
+      comment: 'revocation/ decides about tokens; sessions and people are built on it.',
+      severity: 'error',
+      from: { path: '^src/revocation/' },
+      to: { path: '^src/(session|account|graphql|http)/' },
+    },
+    {
+      name: 'people-know-no-edge',
+      comment: 'session/ and account/ are used by resolvers, never the other way round.',
+      severity: 'error',
+      from: { path: '^src/(session|account)/' },
+      to: { path: '^src/(graphql|http)/' },
+    },
+    {
+      name: 'graphql-knows-no-server',
+      comment: 'graphql/ runs behind any server; http/ is the one we chose.',
+      severity: 'error',
+      from: { path: '^src/graphql/' },
+      to: { path: '^src/http/' },
+    },
+    {
+      name: 'domain-speaks-no-graphql-nor-http',
+      comment:
+        'Domain errors carry plain codes; what they become on the wire is decided at the edge.',
+      severity: 'error',
+      from: { path: '^src/(token|revocation|session|account)/|^src/errors\\.ts$' },
+      to: { path: [edgePackages, edgeBuiltins] },
+    },
+    {
+      name: 'edge-speaks-no-sql',
+      comment: 'A resolver asks a service; the statement is in the store.',
+      severity: 'error',
+      from: { path: '^src/(graphql|http|token)/' },
+      to: { path: sqlPackages },
+    },
+    {
+      name: 'database-belongs-to-the-stores',
+      comment: 'Only stores and the composition reach for the data source.',
+      severity: 'error',
+      from: {
+        path: '^src/',
+        pathNot: '^src/(revocation|session|account|database)/|^src/(main|service|index)\\.ts$',
+      },
+      to: { path: '^src/database/' },
+    },
+    {
+      name: 'database-knows-no-edge',
+      severity: 'error',
+      from: { path: '^src/database/' },
+      to: { path: '^src/(graphql|http)/' },
+    },
+    {
+      name: 'settings-are-arguments',
+      comment:
+        'Settings are read once, in main.ts, and handed over; nothing imports its configuration.',
+      severity: 'error',
+      from: { path: '^src/[^/]+/' },
+      to: { path: '^src/settings\\.ts$' },
+    },
+    {
+      name: 'main-is-the-end',
+      comment: 'main.ts starts a process; importing it would.',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/main\\.ts$' },
+    },
+    {
+      name: 'index-is-for-others',
+      comment: 'index.ts is what a package user sees; inside, files import files.',
+      severity: 'error',
+      from: { pathNot: '^(test|examples)/' },
+      to: { path: '^src/index\\.ts$' },
+    },
+    {
+      name: 'no-folder-index',
+      comment: 'Files import files, never a folder.',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/.+/index\\.ts$' },
+    },
+    {
+      name: 'migrations-stand-alone',
+      comment: 'A released migration may not change because the code did.',
+      severity: 'error',
+      from: { path: '^migrations/' },
+      to: { path: '^(src|test|scripts|examples)/' },
+    },
+    {
+      name: 'src-knows-no-tests',
+      severity: 'error',
+      from: { path: '^(src/|migrations/|ormconfig\\.ts$)' },
+      to: { path: '^(test|examples|scripts|bench)/|\\.test\\.ts$' },
+    },
+    {
+      name: 'no-cycles',
+      comment: 'Types included: a cycle of types is two files that are one.',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'no-orphans',
+      comment: 'A file nobody imports and that imports nobody is left over.',
+      severity: 'error',
+      from: {
+        orphan: true,
+        path: '^(src|test|scripts)/',
+        pathNot: '^src/(main|index)\\.ts$|\\.d\\.ts$|^scripts/[^/]+\\.(mjs|ts)$',
+      },
+      to: {},
+    },
+    {
+      name: 'shipped-code-needs-only-dependencies',
+      comment:
+        'What dist/ imports has to be a dependency. The embedded server and the explorer are the ' +
+        'optional ones: without them the service needs a DATABASE_URL and shows no explorer.',
+      severity: 'error',
+      from: {
+        path: '^(src/|migrations/|ormconfig\\.ts$)',
+        pathNot: '^src/database/embedded[^/]*\\.ts$|^src/http/explorer\\.ts$',
+      },
+      to: { dependencyTypes: ['npm-dev'], pathNot: '^node_modules/@types/' },
+    },
+    {
+      name: 'everything-imported-is-declared',
+      severity: 'error',
+      from: {},
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown'], pathNot: '^node_modules/@types/' },
+    },
+    {
+      name: 'everything-imported-exists',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: 'no-deprecated-builtins',
+      severity: 'error',
+      from: {},
+      to: { dependencyTypes: ['core'], path: '^(punycode|domain|constants|sys|_linklist)$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: '^node_modules/' },
+    exclude: { path: '^dist/' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+      mainFields: ['module', 'main', 'types'],
+    },
+  },
+}
