@@ -1,0 +1,32 @@
+import type { RevocationScope } from './revocation/revocation.ts'
+
+/** What is worth a line in the security log: who, what, about whom. Never a token, a password or a secret. */
+export interface SecurityEvent {
+  readonly event:
+    | 'register'
+    | 'login'
+    | 'login_failed'
+    | 'logout'
+    | 'revocation'
+    | 'restoration'
+    | 'revoked_token_refused'
+    | 'refresh_token_reused'
+    | 'password_changed'
+    | 'user_suspended'
+    | 'user_reinstated'
+    | 'roles_changed'
+  /** Who did it, if known. */
+  readonly actor?: string | null
+  /** To whom. */
+  readonly subject?: string | null
+  readonly sessionId?: string | null
+  readonly tokenId?: string | null
+  readonly revocationId?: string
+  readonly scope?: RevocationScope
+  readonly reason?: string
+  readonly note?: string | null
+  readonly ipAddress?: string | null
+}
+
+/** Takes note of a security event; it must not throw. */
+export type SecurityLog = (event: SecurityEvent) => void
