@@ -1,0 +1,51 @@
+import { DataSource } from 'typeorm'
+import type { DataSourceOptions } from 'typeorm'
+import { Revocation1763769600000 } from '../../migrations/1763769600000-revocation.ts'
+import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001-accounts-and-sessions.ts'
+import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
+import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
+import { RefreshTokenEntity, SessionEntity } from '../session/entities.ts'
+
+export interface DataSourceSettings {
+  readonly url: string
+  /** The most connections of this node. */
+  readonly poolSize?: number
+  /** Migrations may take as long as they need; everything else has a limit. */
+  readonly isForMigrations?: boolean
+}
+
+/** Milliseconds. The client's limit is the longest, so that the server's clearer error comes first. */
+const LIMITS = {
+  connectionTimeoutMillis: 2000,
+  lock_timeout: 2000,
+  statement_timeout: 4000,
+  idle_in_transaction_session_timeout: 10_000,
+  query_timeout: 5000,
+}
+
+/** The service's one DataSource: entities, migrations, and a limit on every wait. */
+export function createDataSource(settings: DataSourceSettings): DataSource {
+  const { url, poolSize = 10, isForMigrations = false } = settings
+  const options: DataSourceOptions = {
+    type: 'postgres',
+    url,
+    applicationName: 'portcullis',
+    entities: [
+      RevocationEntity,
+      RevocationEventEntity,
+      SessionEntity,
+      RefreshTokenEntity,
+      AccountEntity,
+      FailedAttemptEntity,
+    ],
+    migrations: [Revocation1763769600000, AccountsAndSessions1763769600001],
+    migrationsTableName: 'migration',
+    migrationsTransactionMode: 'each',
+    installExtensions: false,
+    poolSize,
+    // A lost connection is the caller's error when it matters, and TypeORM would print it.
+    poolErrorHandler: () => undefined,
+    extra: isForMigrations ? { connectionTimeoutMillis: 10_000 } : { ...LIMITS, keepAlive: true },
+  }
+  return new DataSource(options)
+}
