@@ -1,0 +1,164 @@
+/** Every statement of the PostgreSQL store. */
+
+const whatItHits = `
+  scope, issuer, subject, session_id as "sessionId", token_id as "tokenId", digest,
+  kept_session_id as "keptSessionId", revoked_at as "revokedAt", expires_at as "expiresAt",
+  reason, revoked_by as "revokedBy"`
+
+const columns = `id, note, ${whatItHits}`
+
+const revocationOfEvent = `revocation_id as id, revocation_note as note, ${whatItHits}`
+
+const eventColumns = `
+  id, kind, occurred_at as "occurredAt", actor, note,
+  revocation_id as "revocationId", revocation_note as "revocationNote", ${whatItHits}`
+
+/** One row at least, for the clock; `key` is null in a row that is no entry. */
+export const findByKeys = {
+  name: 'portcullis-find-by-keys',
+  text: `
+    select clock_timestamp() as now, key, ${columns}
+    from (select) as always
+    left join revocation on key = any($1::uuid[]) and expires_at > clock_timestamp()`,
+}
+
+/** One row, for the clock; the rest of it is `null` when nothing stands under the key. */
+export const findStanding = `
+  select date_trunc('milliseconds', clock_timestamp()) as now, ${columns}
+  from (select) as always
+  left join revocation
+    on key = $1 and scope in ('TOKEN', 'SESSION') and expires_at > clock_timestamp()`
+
+/** $1 everyone, $2 the subject; the locks' numbers are the first 64 bits of their keys. */
+export const lockForIssue = `
+  select pg_advisory_xact_lock_shared(('x' || left(replace($1::text, '-', ''), 16))::bit(64)::bigint),
+         pg_advisory_xact_lock_shared(('x' || left(replace($2::text, '-', ''), 16))::bit(64)::bigint)`
+
+export const lockSubject = `
+  select pg_advisory_xact_lock_shared(('x' || left(replace($1::text, '-', ''), 16))::bit(64)::bigint),
+         pg_advisory_xact_lock(('x' || left(replace($2::text, '-', ''), 16))::bit(64)::bigint)`
+
+export const lockEveryone = `
+  select pg_advisory_xact_lock(('x' || left(replace($1::text, '-', ''), 16))::bit(64)::bigint)`
+
+/** Later than every cut-off so far, even if the clock stands still or was set back. $1: of these keys; null: of all. */
+export const nextInstant = `
+  select clock_timestamp() as now,
+         greatest(
+           date_trunc('milliseconds', clock_timestamp()),
+           max(revoked_at) + interval '1 millisecond'
+         ) as instant
+  from revocation
+  where $1::uuid[] is null or key = any($1::uuid[])`
+
+/** The first one wins; an expired entry that was not swept yet gives way. The journal's line is part of the statement. */
+export const add = `
+  with added as (
+    insert into revocation (
+      id, key, scope, issuer, subject, session_id, token_id, digest, kept_session_id,
+      revoked_at, expires_at, reason, revoked_by, note
+    )
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    on conflict (key) where scope in ('TOKEN', 'SESSION') do update
+    set id = excluded.id, revoked_at = excluded.revoked_at, expires_at = excluded.expires_at,
+        reason = excluded.reason, revoked_by = excluded.revoked_by, note = excluded.note
+    where revocation.expires_at <= excluded.revoked_at
+    returning *
+  ), journalled as (
+    insert into revocation_event (
+      kind, occurred_at, actor, note, revocation_id, revocation_note, scope, issuer, subject,
+      session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+    )
+    select 'REVOKED', revoked_at, revoked_by, note, id, note, scope, issuer, subject,
+           session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+    from added
+  )
+  select ${columns} from added`
+
+/** The latest cut-off in force that spares no session, or the same one as $2. */
+export const findLatestCutOff = `
+  select ${columns}
+  from revocation
+  where key = $1 and expires_at > clock_timestamp()
+    and (kept_session_id is null or kept_session_id = $2)
+  order by revoked_at desc
+  limit 1`
+
+export const findById = `
+  select ${columns} from revocation where id = $1
+  union all
+  select ${revocationOfEvent} from revocation_event where revocation_id = $1 and kind = 'REVOKED'
+  limit 1`
+
+export const restore = `
+  with removed as (
+    delete from revocation where id = $1 returning *
+  ), journalled as (
+    insert into revocation_event (
+      kind, occurred_at, actor, note, revocation_id, revocation_note, scope, issuer, subject,
+      session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+    )
+    select 'RESTORED', clock_timestamp(), $2, $3, id, note, scope, issuer, subject,
+           session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+    from removed
+  )
+  select ${columns} from removed`
+
+export const findRestored = `
+  select ${revocationOfEvent} from revocation_event where revocation_id = $1 and kind = 'RESTORED'`
+
+const matchesFilter = (time: string, actor: string): string => `
+  ($1::text is null or scope = $1)
+  and ($2::text is null or subject = $2)
+  and ($3::text is null or session_id = $3)
+  and ($4::text is null or token_id = $4)
+  and ($5::text is null or reason = $5)
+  and ($6::text is null or ${actor} = $6)
+  and ($7::timestamptz is null or ${time} >= $7)
+  and ($8::timestamptz is null or ${time} < $8)`
+
+const isInForce = `expires_at > clock_timestamp() and ${matchesFilter('revoked_at', 'revoked_by')}`
+
+/** $9 and $10: the place behind which to start; $11: how many. */
+export const listInForce = `
+  select ${columns}
+  from revocation
+  where ${isInForce}
+    and ($9::timestamptz is null or (revoked_at, id) < ($9::timestamptz, $10::uuid))
+  order by revoked_at desc, id desc
+  limit $11`
+
+export const countInForce = `select count(*)::integer as count from revocation where ${isInForce}`
+
+/** $9: the id behind which to start; $10: how many. */
+export const listEvents = `
+  select ${eventColumns}
+  from revocation_event
+  where ${matchesFilter('occurred_at', 'actor')} and ($9::bigint is null or id < $9::bigint)
+  order by id desc
+  limit $10`
+
+export const countEvents = `
+  select count(*)::integer as count
+  from revocation_event
+  where ${matchesFilter('occurred_at', 'actor')}`
+
+/** Here and below the clock is read once, in a subquery: compared with a volatile function no index is used. */
+export const deleteExpired = `
+  delete from revocation
+  where id = any(array(
+    select id from revocation
+    where expires_at <= (select clock_timestamp())
+    limit $1
+    for update skip locked
+  ))`
+
+/** $2: the journal's retention in days. */
+export const deleteOldEvents = `
+  delete from revocation_event
+  where id = any(array(
+    select id from revocation_event
+    where occurred_at < (select clock_timestamp()) - make_interval(days => $2::integer)
+    limit $1
+    for update skip locked
+  ))`

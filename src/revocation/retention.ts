@@ -1,0 +1,29 @@
+import { MAX_CLOCK_SKEW_SECONDS } from '../token/claims.ts'
+import type { RevocationTarget } from './revocation.ts'
+
+/** What nobody could verify is kept a day, whatever it claims, so that nobody bloats the table. */
+const UNVERIFIED_RETENTION_SECONDS = 24 * 60 * 60
+
+/** How long tokens live unless somebody says otherwise. */
+export const DEFAULT_TOKEN_LIFETIME_SECONDS = 15 * 60
+
+/** Longer than the last token can be accepted by any node: skew once for its issue, once for its end. */
+const MARGIN_SECONDS = 2 * MAX_CLOCK_SKEW_SECONDS
+
+/**
+ * From when an entry can be forgotten: no sooner than the last token that it hits is refused anyway.
+ *
+ * @param now - The instant of the revocation.
+ */
+export function forgetAt(
+  target: RevocationTarget,
+  now: Date,
+  maxTokenLifetimeSeconds: number,
+): Date {
+  if (target.scope === 'TOKEN') {
+    return 'token' in target
+      ? new Date(Math.ceil((target.token.expiresAt + MARGIN_SECONDS) * 1000))
+      : new Date(now.getTime() + UNVERIFIED_RETENTION_SECONDS * 1000)
+  }
+  return new Date(now.getTime() + (maxTokenLifetimeSeconds + MARGIN_SECONDS) * 1000)
+}
