@@ -1,0 +1,286 @@
+import { randomUUID } from 'node:crypto'
+import type { DataSource, EntityManager } from 'typeorm'
+import { z } from 'zod'
+import { runTransaction } from '../database/transaction.ts'
+import { AccountSuspendedError, BadInputError, InvalidCredentialsError } from '../errors.ts'
+import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
+import type { Revocation } from '../revocation/revocation.ts'
+import type { Device, IssuedTokens, ReadGrant, Sessions } from '../session/sessions.ts'
+import type { Account, Role } from './entities.ts'
+import type { FailedAttempts } from './failed-attempts.ts'
+import { checkNewPassword, hashPassword, isPassword } from './password.ts'
+
+export interface AccountsOptions {
+  readonly dataSource: DataSource
+  readonly revocations: PostgresRevocationStore
+  readonly attempts: FailedAttempts
+}
+
+/** A change of an account. */
+export interface AccountChange {
+  readonly account: Account
+  /** Whether nothing was left to change. */
+  readonly alreadyDone: boolean
+  /** What revoked the tokens that carry the old state; `null` when that is forgotten, or was never needed. */
+  readonly revocation: Revocation | null
+}
+
+/** Why, and by whose wish. */
+export interface AdminAct {
+  readonly by: string
+  readonly reason?: string
+  readonly note: string | null
+}
+
+const columns = `
+  id, email, password_hash as "passwordHash", roles, suspended_at as "suspendedAt",
+  created_at as "createdAt"`
+
+/** People who can sign in. */
+export class Accounts {
+  readonly #options: AccountsOptions
+
+  constructor(options: AccountsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Checks what a person registers with.
+   *
+   * @returns The new id, and the grant that makes the account in the transaction which opens its first session: both, or
+   * neither.
+   * @throws {@link BadInputError} when e-mail or password will not do; the grant does when the e-mail is taken.
+   */
+  async prepare(email: string, password: string): Promise<{ id: string; make: ReadGrant }> {
+    const address = readEmail(email)
+    checkNewPassword(password, 'password')
+
+    const id = randomUUID()
+    const passwordHash = await hashPassword(password)
+    return { id, make: async (manager) => insert(manager, id, address, passwordHash, ['USER']) }
+  }
+
+  /** Makes an account for whose password somebody else answers. */
+  async create(email: string, password: string, roles: readonly Role[]): Promise<Account> {
+    const address = readEmail(email)
+    const passwordHash = await hashPassword(password)
+    return this.#run((manager) => insert(manager, randomUUID(), address, passwordHash, roles))
+  }
+
+  /**
+   * Finds the account that an e-mail address and a password belong to.
+   *
+   * @throws {@link InvalidCredentialsError} when they do not belong together.
+   * @throws {@link RateLimitedError} after too many failures.
+   */
+  async checkCredentials(email: string, password: string, from: string | null): Promise<Account> {
+    const attempt = { of: normalizeEmail(email), from }
+    await this.#options.attempts.check(attempt)
+
+    const account = await this.findByEmail(email)
+    if (!(await isPassword(password, account?.passwordHash ?? null)) || !account) {
+      await this.#options.attempts.count(attempt)
+      throw new InvalidCredentialsError()
+    }
+    // Guesses sent all at once must not outrun the count.
+    await this.#options.attempts.check(attempt)
+    await this.#options.attempts.forget(attempt)
+    return account
+  }
+
+  /** The grant of somebody who has just proved to be this account: its password must not have changed meanwhile. */
+  grantTo(account: Account): ReadGrant {
+    return async (manager, subject) => {
+      const current = await readForGrant(manager, subject)
+      if (current.passwordHash !== account.passwordHash) throw new InvalidCredentialsError()
+      return current
+    }
+  }
+
+  async findById(id: string): Promise<Account | null> {
+    if (!z.guid().safeParse(id).success) return null
+    return this.#find(`id::text = $1`, id.toLowerCase())
+  }
+
+  /** @throws {@link BadInputError} when nobody has this id. */
+  async get(id: string): Promise<Account> {
+    const account = await this.findById(id)
+    if (!account) throw new BadInputError('userId', 'UNKNOWN_ID', 'No user has this id')
+    return account
+  }
+
+  async findByEmail(email: string): Promise<Account | null> {
+    if (!isEmail(normalizeEmail(email))) return null
+    return this.#find(`email = $1`, normalizeEmail(email))
+  }
+
+  async hasAdmin(): Promise<boolean> {
+    return this.#run(async (manager) => {
+      const found = await manager.query<unknown[]>(
+        `select 1 from account where 'ADMIN' = any(roles) limit 1`,
+      )
+      return found.length > 0
+    })
+  }
+
+  /** Changes the password, ends all other sessions, and gives this one new tokens: all or nothing. */
+  async changePassword(
+    account: Account,
+    newPassword: string,
+    current: { sessionId: string; device: Device; sessions: Sessions },
+  ): Promise<IssuedTokens> {
+    checkNewPassword(newPassword, 'newPassword')
+    const passwordHash = await hashPassword(newPassword)
+
+    return this.#run(async (manager) => {
+      await this.#options.revocations.revokeWithin(
+        manager,
+        {
+          target: { scope: 'SUBJECT', subject: account.id, keptSessionId: current.sessionId },
+          reason: 'password_changed',
+          by: account.id,
+        },
+        { always: true },
+      )
+      const [, changed] = await manager.query<[unknown, number]>(
+        `update account set password_hash = $2 where id = $1 and password_hash = $3`,
+        [account.id, passwordHash, account.passwordHash],
+      )
+      if (changed === 0) throw new InvalidCredentialsError()
+      return current.sessions.renewWithin(manager, current.sessionId, account.id, current.device)
+    })
+  }
+
+  /** Refuses this person's tokens, logins and refreshes from now on. */
+  async suspend(
+    id: string,
+    { by, reason = 'account_suspended', note }: AdminAct,
+  ): Promise<AccountChange> {
+    return this.#change(id, { by, reason, note }, async (manager) =>
+      update(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
+    )
+  }
+
+  /** Lets a suspended person sign in again; tokens that were revoked stay so. */
+  async reinstate(id: string): Promise<Pick<AccountChange, 'account' | 'alreadyDone'>> {
+    return this.#run(async (manager) => {
+      const changed = await update(manager, id, `suspended_at = null`, `suspended_at is not null`)
+      return { account: changed ?? (await getAccount(manager, id)), alreadyDone: !changed }
+    })
+  }
+
+  /** Sets the roles, and revokes the tokens that carry the old ones. */
+  async setRoles(id: string, roles: readonly Role[], act: AdminAct): Promise<AccountChange> {
+    return this.#change(id, { ...act, reason: 'roles_changed' }, async (manager) =>
+      update(manager, id, `roles = $2`, `roles <> $2`, [roles]),
+    )
+  }
+
+  async #change(
+    id: string,
+    { by, reason, note }: Required<AdminAct>,
+    apply: (manager: EntityManager) => Promise<Account | null>,
+  ): Promise<AccountChange> {
+    const { revocations } = this.#options
+    return this.#run(async (manager) => {
+      const { id: subject } = await getAccount(manager, id)
+      const target = { scope: 'SUBJECT', subject } as const
+      await revocations.lockWithin(manager, target)
+
+      const account = await apply(manager)
+      if (account) {
+        const request = { target, reason, note, by }
+        const { revocation } = await revocations.revokeWithin(manager, request, { always: true })
+        return { account, revocation, alreadyDone: false }
+      }
+
+      const revocation = await revocations.latestCutOffWithin(manager, target)
+      return { account: await getAccount(manager, id), revocation, alreadyDone: true }
+    })
+  }
+
+  async #find(condition: string, value: string): Promise<Account | null> {
+    return this.#run(async (manager) => {
+      const [account] = await manager.query<Account[]>(
+        `select ${columns} from account where ${condition}`,
+        [value],
+      )
+      return account ?? null
+    })
+  }
+
+  async #run<Result>(work: (manager: EntityManager) => Promise<Result>): Promise<Result> {
+    return runTransaction(this.#options.dataSource, work)
+  }
+}
+
+/** What a refresh asks of accounts: the roles of today, and that nobody suspended the person. */
+export const readAccountGrant: ReadGrant = readForGrant
+
+async function readForGrant(manager: EntityManager, subject: string): Promise<Account> {
+  const [account] = await manager.query<Account[]>(
+    `select ${columns} from account where id::text = $1 for share`,
+    [subject],
+  )
+  if (!account) throw new InvalidCredentialsError()
+  if (account.suspendedAt !== null) throw new AccountSuspendedError()
+  return account
+}
+
+async function getAccount(manager: EntityManager, id: string): Promise<Account> {
+  const [account] = await manager.query<Account[]>(
+    `select ${columns} from account where id::text = $1`,
+    [id.toLowerCase()],
+  )
+  if (!account) throw new BadInputError('userId', 'UNKNOWN_ID', 'No user has this id')
+  return account
+}
+
+async function insert(
+  manager: EntityManager,
+  id: string,
+  email: string,
+  passwordHash: string,
+  roles: readonly Role[],
+): Promise<Account> {
+  const [account] = await manager.query<Account[]>(
+    `insert into account (id, email, password_hash, roles, created_at)
+     values ($1, $2, $3, $4, clock_timestamp())
+     on conflict (email) do nothing
+     returning ${columns}`,
+    [id, email, passwordHash, roles],
+  )
+  if (!account) throw new BadInputError('email', 'EMAIL_TAKEN', 'This e-mail address is taken')
+  return account
+}
+
+async function update(
+  manager: EntityManager,
+  id: string,
+  change: string,
+  condition: string,
+  values: readonly unknown[] = [],
+): Promise<Account | null> {
+  const [[account]] = await manager.query<[Account[], number]>(
+    `update account set ${change} where id::text = $1 and ${condition} returning ${columns}`,
+    [id.toLowerCase(), ...values],
+  )
+  return account ?? null
+}
+
+function normalizeEmail(email: string): string {
+  return email.trim().normalize('NFC').toLowerCase()
+}
+
+function readEmail(email: string): string {
+  const address = normalizeEmail(email)
+  if (!isEmail(address)) {
+    throw new BadInputError('email', 'INVALID_EMAIL', 'This is not an e-mail address')
+  }
+  return address
+}
+
+/** The form that browsers accept; only a mail that arrives proves an address. */
+function isEmail(address: string): boolean {
+  return address.length <= 254 && z.regexes.html5Email.test(address)
+}

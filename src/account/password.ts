@@ -1,0 +1,58 @@
+import { hash, verify } from '@node-rs/argon2'
+import commonPasswords from 'fxa-common-password-list'
+import { BadInputError } from '../errors.ts'
+
+const MIN_CHARACTERS = 8
+const MAX_BYTES = 1024
+
+/** argon2id with 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet). */
+const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
+
+/**
+ * Refuses a new password that is too short, too long or among the most used ones.
+ *
+ * @param argument - The argument to name in the error.
+ * @throws {@link BadInputError}
+ * @see {@link https://pages.nist.gov/800-63-4/sp800-63b.html NIST SP 800-63B-4 §3.1.1.2}
+ */
+export function checkNewPassword(newPassword: string, argument: string): void {
+  const password = normalize(newPassword)
+  if ([...password].length < MIN_CHARACTERS) {
+    throw new BadInputError(argument, 'TOO_SHORT', `Choose at least ${MIN_CHARACTERS} characters`)
+  }
+  if (Buffer.byteLength(password) > MAX_BYTES) {
+    throw new BadInputError(argument, 'TOO_LONG', `Choose at most ${MAX_BYTES} bytes`)
+  }
+  if (commonPasswords.test(password) || commonPasswords.test(password.toLowerCase())) {
+    throw new BadInputError(
+      argument,
+      'COMMON_PASSWORD',
+      'This password is known from leaks; choose another',
+    )
+  }
+}
+
+export async function hashPassword(password: string): Promise<string> {
+  return hash(normalize(password), PARAMETERS)
+}
+
+let decoy: Promise<string> | undefined
+
+/**
+ * Compares a password with a hash.
+ *
+ * @param passwordHash - `null` for nobody: that takes as long, so that the time does not tell who has an account.
+ */
+export async function isPassword(password: string, passwordHash: string | null): Promise<boolean> {
+  const typed = normalize(password)
+  if (Buffer.byteLength(typed) > MAX_BYTES) return false
+
+  decoy ??= hashPassword('nobody has this password')
+  const isMatch = await verify(passwordHash ?? (await decoy), typed)
+  return isMatch && passwordHash !== null
+}
+
+/** One form for all keyboards: some join an accent to its letter, some do not. */
+function normalize(password: string): string {
+  return password.normalize('NFC')
+}

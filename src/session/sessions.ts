@@ -1,0 +1,323 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { DataSource, EntityManager } from 'typeorm'
+import { runTransaction } from '../database/transaction.ts'
+import { InvalidRefreshTokenError } from '../errors.ts'
+import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
+import type { Revocation } from '../revocation/revocation.ts'
+import type { SignedToken, TokenSigner } from '../token/signer.ts'
+import {
+  createRefreshToken,
+  deriveSuccessor,
+  formatRefreshToken,
+  hashRefreshToken,
+  parseRefreshToken,
+} from './refresh-token.ts'
+import { isSessionId } from './entities.ts'
+import type { RefreshTokenRow, Session } from './entities.ts'
+
+/** Where a request comes from, for the person's list of devices. */
+export interface Device {
+  readonly name: string | null
+  readonly userAgent: string | null
+  readonly ipAddress: string | null
+}
+
+/** Reads, and locks against change, whose token it will be; throws when that person may have none. */
+export type ReadGrant = (
+  manager: EntityManager,
+  subject: string,
+) => Promise<{ roles: readonly string[] }>
+
+/** What a person gets who signs in or refreshes. */
+export interface IssuedTokens {
+  readonly session: Session
+  readonly accessToken: SignedToken
+  readonly refreshToken: string
+}
+
+export interface SessionsOptions {
+  readonly dataSource: DataSource
+  readonly revocations: PostgresRevocationStore
+  readonly sign: TokenSigner
+  readonly lifetimeSeconds: number
+  /** For how long a repeated refresh is taken for a lost answer, in seconds. */
+  readonly graceSeconds: number
+  readonly readGrant: ReadGrant
+  /** Told after a session was ended because an old refresh token came back. */
+  readonly onReuse: (session: Session, revocation: Revocation) => void
+}
+
+/** What is kept of a session after its end, in days, so that an old refresh token is still known. */
+const KEEP_ENDED_DAYS = 1
+
+const sessionColumns = `
+  id, subject, device, user_agent as "userAgent", ip_address as "ipAddress",
+  created_at as "createdAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
+  expires_at as "expiresAt", ended_at as "endedAt"`
+
+/** Sign-ins on devices, and the refresh tokens that carry them. */
+export class Sessions {
+  readonly #options: SessionsOptions
+
+  constructor(options: SessionsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Opens a session: a new id, a new access token, a new refresh token, whatever the caller held before.
+   *
+   * @param readGrant - Checks again, under the locks, that this person may sign in.
+   */
+  async open(subject: string, device: Device, readGrant: ReadGrant): Promise<IssuedTokens> {
+    return runTransaction(this.#options.dataSource, (manager) =>
+      this.#openWithin(manager, subject, device, readGrant),
+    )
+  }
+
+  /**
+   * Exchanges a refresh token for a new pair.
+   *
+   * @throws {@link InvalidRefreshTokenError} when it is unknown, its session has ended, or it was used before:
+   * then the session ends, because one of two holders is a thief.
+   */
+  async refresh(text: string, device: Device): Promise<IssuedTokens> {
+    const token = parseRefreshToken(text)
+    if (!token) throw new InvalidRefreshTokenError()
+
+    const outcome = await runTransaction(this.#options.dataSource, (manager) =>
+      this.#refreshWithin(manager, token, device),
+    )
+    if ('accessToken' in outcome) return outcome
+
+    await this.#endReused(outcome.reused)
+    throw new InvalidRefreshTokenError()
+  }
+
+  /** Gives a live session new tokens in a transaction of the caller's; one that has ended is opened anew. */
+  async renewWithin(
+    manager: EntityManager,
+    sessionId: string,
+    subject: string,
+    device: Device,
+  ): Promise<IssuedTokens> {
+    const { readGrant } = this.#options
+    const live = isSessionId(sessionId) ? await lockLiveSession(manager, sessionId) : null
+    if (!live) return this.#openWithin(manager, subject, device, readGrant)
+
+    const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+    await manager.query(
+      `update refresh_token set replaced_at = to_timestamp(0)
+       where session_id = $1 and replaced_at is null`,
+      [live.id],
+    )
+    const refreshToken = createRefreshToken()
+    await addRefreshToken(manager, live.id, refreshToken)
+    return this.#issue(
+      manager,
+      live,
+      issuedAt,
+      await readGrant(manager, subject),
+      refreshToken,
+      device,
+    )
+  }
+
+  /** The person's live sessions, newest first, and the one that asks, even if it has ended. */
+  async list(subject: string, currentId: string): Promise<readonly Session[]> {
+    return runTransaction(this.#options.dataSource, (manager) =>
+      manager.query<Session[]>(
+        `select ${sessionColumns} from session
+         where subject = $1
+           and ((ended_at is null and expires_at > clock_timestamp()) or id::text = $2)
+         order by created_at desc, id`,
+        [subject, currentId],
+      ),
+    )
+  }
+
+  async find(id: string): Promise<Session | null> {
+    if (!isSessionId(id)) return null
+    return runTransaction(this.#options.dataSource, async (manager) => {
+      const [session] = await manager.query<Session[]>(
+        `select ${sessionColumns} from session where id = $1`,
+        [id],
+      )
+      return session ?? null
+    })
+  }
+
+  /** Finds whose refresh token this is, used or not. */
+  async findByRefreshToken(text: string): Promise<Session | null> {
+    const token = parseRefreshToken(text)
+    if (!token) return null
+    return runTransaction(this.#options.dataSource, (manager) => findSession(manager, token))
+  }
+
+  /** Removes sessions that ended some time ago, with their refresh tokens. */
+  async deleteEnded(limit: number): Promise<number> {
+    return runTransaction(this.#options.dataSource, async (manager) => {
+      const [, deleted] = await manager.query<[unknown, number]>(
+        `delete from session where id = any(array(
+           select id from session
+           where ended_at < clock_timestamp() - make_interval(days => $2::integer)
+              or expires_at < clock_timestamp() - make_interval(days => $2::integer)
+           limit $1
+           for update skip locked
+         ))`,
+        [limit, KEEP_ENDED_DAYS],
+      )
+      return deleted
+    })
+  }
+
+  async #openWithin(
+    manager: EntityManager,
+    subject: string,
+    device: Device,
+    readGrant: ReadGrant,
+  ): Promise<IssuedTokens> {
+    const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+    const grant = await readGrant(manager, subject)
+
+    const refreshToken = createRefreshToken()
+    const expiresAt = new Date(issuedAt.getTime() + this.#options.lifetimeSeconds * 1000)
+    const [session] = await manager.query<[Session]>(
+      `insert into session (
+         id, subject, device, user_agent, ip_address,
+         created_at, last_seen_at, last_issued_at, expires_at
+       )
+       values ($1, $2, $3, $4, $5, $6, $6, $6, $7)
+       returning ${sessionColumns}`,
+      [randomUUID(), subject, device.name, device.userAgent, device.ipAddress, issuedAt, expiresAt],
+    )
+    await addRefreshToken(manager, session.id, refreshToken)
+    return this.#sign(session, issuedAt, grant.roles, refreshToken)
+  }
+
+  async #refreshWithin(
+    manager: EntityManager,
+    token: Buffer,
+    device: Device,
+  ): Promise<IssuedTokens | { reused: Session }> {
+    const found = await findSession(manager, token)
+    if (!found) throw new InvalidRefreshTokenError()
+
+    const issuedAt = await this.#options.revocations.issueInstantWithin(manager, found.subject)
+    const grant = await this.#options.readGrant(manager, found.subject)
+    const session = await lockLiveSession(manager, found.id)
+    if (!session) throw new InvalidRefreshTokenError()
+
+    const successor = await replace(manager, token, session.id, this.#options.graceSeconds)
+    if (!successor) return { reused: session }
+    return this.#issue(manager, session, issuedAt, grant, successor, device)
+  }
+
+  async #issue(
+    manager: EntityManager,
+    { id }: Session,
+    issuedAt: Date,
+    { roles }: { roles: readonly string[] },
+    refreshToken: Buffer,
+    device: Device,
+  ): Promise<IssuedTokens> {
+    const [[session]] = await manager.query<[[Session], number]>(
+      `update session
+       set last_issued_at = greatest(last_issued_at, $2), last_seen_at = $2,
+           user_agent = $3, ip_address = $4
+       where id = $1
+       returning ${sessionColumns}`,
+      [id, issuedAt, device.userAgent, device.ipAddress],
+    )
+    return this.#sign(session, issuedAt, roles, refreshToken)
+  }
+
+  #sign(
+    session: Session,
+    issuedAt: Date,
+    roles: readonly string[],
+    refreshToken: Buffer,
+  ): IssuedTokens {
+    const { id: sessionId, subject, expiresAt: notAfter } = session
+    const accessToken = this.#options.sign({ subject, sessionId, roles, issuedAt, notAfter })
+    return { session, accessToken, refreshToken: formatRefreshToken(refreshToken) }
+  }
+
+  /** In a transaction of its own: a revocation locks its entry first and the session second, a refresh the session. */
+  async #endReused(session: Session): Promise<void> {
+    const { revocation, alreadyRevoked } = await this.#options.revocations.revoke({
+      target: { scope: 'SESSION', sessionId: session.id, subject: session.subject },
+      reason: 'refresh_token_reuse',
+      by: null,
+    })
+    if (!alreadyRevoked) this.#options.onReuse(session, revocation)
+  }
+}
+
+async function findSession(manager: EntityManager, token: Buffer): Promise<Session | null> {
+  const [session] = await manager.query<Session[]>(
+    `select ${sessionColumns} from session
+     where id = (select session_id from refresh_token where hash = $1)`,
+    [hashRefreshToken(token)],
+  )
+  return session ?? null
+}
+
+async function lockLiveSession(manager: EntityManager, id: string): Promise<Session | null> {
+  const [session] = await manager.query<Session[]>(
+    `select ${sessionColumns} from session
+     where id = $1 and ended_at is null and expires_at > clock_timestamp()
+     for update`,
+    [id],
+  )
+  return session ?? null
+}
+
+/**
+ * Replaces a token by its successor.
+ *
+ * @returns The successor: a new one, or, within the grace time and while it is unused, the same one again.
+ * `null` means that the token was used before.
+ */
+async function replace(
+  manager: EntityManager,
+  token: Buffer,
+  sessionId: string,
+  graceSeconds: number,
+): Promise<Buffer | null> {
+  const salt = randomBytes(16)
+  const [, replaced] = await manager.query<[unknown, number]>(
+    `update refresh_token set replaced_at = clock_timestamp(), successor_salt = $2
+     where hash = $1 and replaced_at is null`,
+    [hashRefreshToken(token), salt],
+  )
+  if (replaced === 1) {
+    const successor = deriveSuccessor(token, salt)
+    await addRefreshToken(manager, sessionId, successor)
+    return successor
+  }
+
+  const [row] = await manager.query<Array<Pick<RefreshTokenRow, 'successorSalt'>>>(
+    `select successor_salt as "successorSalt" from refresh_token
+     where hash = $1 and replaced_at > clock_timestamp() - make_interval(secs => $2)`,
+    [hashRefreshToken(token), graceSeconds],
+  )
+  if (!row?.successorSalt) return null
+
+  const successor = deriveSuccessor(token, row.successorSalt)
+  const [unused] = await manager.query<unknown[]>(
+    `select 1 from refresh_token where hash = $1 and replaced_at is null`,
+    [hashRefreshToken(successor)],
+  )
+  return unused ? successor : null
+}
+
+async function addRefreshToken(
+  manager: EntityManager,
+  sessionId: string,
+  token: Buffer,
+): Promise<void> {
+  await manager.query(
+    `insert into refresh_token (hash, session_id, created_at) values ($1, $2, clock_timestamp())`,
+    [hashRefreshToken(token), sessionId],
+  )
+}

@@ -1,0 +1,661 @@
+import { createHash } from 'node:crypto'
+import type { EntityManager } from 'typeorm'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { readAccountGrant } from '../../src/account/accounts.ts'
+import { runTransaction } from '../../src/database/transaction.ts'
+import {
+  AccountSuspendedError,
+  InvalidCredentialsError,
+  InvalidRefreshTokenError,
+} from '../../src/errors.ts'
+import type { RevocationTarget } from '../../src/revocation/revocation.ts'
+import type { IssuedTokens } from '../../src/session/sessions.ts'
+import type { Token } from '../../src/token/claims.ts'
+import { replaceClock } from '../support/database-clock.ts'
+import type { DatabaseClock } from '../support/database-clock.ts'
+import { createDatabase } from '../support/database.ts'
+import type { TestDatabase } from '../support/database.ts'
+import { LAPTOP, PHONE, TOKEN_SECONDS, openNode } from '../support/node.ts'
+import type { TestNode } from '../support/node.ts'
+
+const SECOND = 1000
+const DAY = 24 * 60 * 60 * SECOND
+const LIFETIME_SECONDS = 7 * 24 * 60 * 60
+const GRACE_SECONDS = 5
+const NOON = new Date('2025-11-22T12:00:00.250Z')
+
+let database: TestDatabase
+let clock: DatabaseClock
+let node: TestNode
+let other: TestNode
+let reused: string[]
+/** What accounts say of a person; a test may say something else. */
+let readGrant: (manager: EntityManager, subject: string) => Promise<{ roles: readonly string[] }>
+
+beforeAll(async () => {
+  database = await createDatabase()
+  clock = await replaceClock(database)
+  const options = {
+    lifetimeSeconds: LIFETIME_SECONDS,
+    graceSeconds: GRACE_SECONDS,
+    readGrant: (manager: EntityManager, subject: string) => readGrant(manager, subject),
+    onReuse: ({ id }: { id: string }) => {
+      reused.push(id)
+    },
+  }
+  ;[node, other] = await Promise.all([
+    openNode(database.url, options),
+    openNode(database.url, options),
+  ])
+})
+
+beforeEach(async () => {
+  await clock.reset()
+  await database.query(
+    ['revocation', 'revocation_event', 'session', 'account']
+      .map((table) => `delete from ${table}`)
+      .join(';'),
+  )
+  reused = []
+  readGrant = async () => ({ roles: ['USER'] })
+})
+
+afterAll(async () => {
+  await Promise.all([node.close(), other.close()])
+  await database.drop()
+})
+
+function signIn(subject = 'ada', device = PHONE): Promise<IssuedTokens> {
+  return node.sessions.open(subject, device, readGrant)
+}
+
+function refresh(refreshToken: string, at = node): Promise<IssuedTokens> {
+  return at.sessions.refresh(refreshToken, PHONE)
+}
+
+function read({ accessToken }: IssuedTokens): Token {
+  return node.tokens.verify(accessToken.text)
+}
+
+async function isAlive(issued: IssuedTokens): Promise<boolean> {
+  return (await node.check(read(issued))) === null
+}
+
+async function expectRefused(refreshToken: string): Promise<void> {
+  await expect(refresh(refreshToken)).rejects.toThrow(InvalidRefreshTokenError)
+}
+
+describe('open', () => {
+  // Q35
+  it('makes a session, an access token and a refresh token that nobody has seen before', async () => {
+    const [first, second] = [await signIn(), await signIn()]
+
+    expect(second.session.id).not.toBe(first.session.id)
+    expect(second.accessToken.tokenId).not.toBe(first.accessToken.tokenId)
+    expect(second.refreshToken).not.toBe(first.refreshToken)
+    expect(first.refreshToken).toMatch(/^[A-Za-z0-9_-]{43}$/)
+  })
+
+  it("takes its times from the database's clock, to the millisecond", async () => {
+    await clock.stop(NOON)
+    const issued = await signIn()
+
+    expect(issued.session).toEqual({
+      id: issued.session.id,
+      subject: 'ada',
+      device: 'phone',
+      userAgent: 'Phone/1',
+      ipAddress: '192.0.2.1',
+      createdAt: NOON,
+      lastSeenAt: NOON,
+      lastIssuedAt: NOON,
+      expiresAt: new Date(NOON.getTime() + LIFETIME_SECONDS * SECOND),
+      endedAt: null,
+    })
+    expect(read(issued)).toMatchObject({
+      subject: 'ada',
+      sessionId: issued.session.id,
+      tokenId: issued.accessToken.tokenId,
+      roles: ['USER'],
+      issuedAt: NOON.getTime() / 1000,
+      expiresAt: NOON.getTime() / 1000 + TOKEN_SECONDS,
+    })
+    expect(issued.accessToken.expiresIn).toBe(TOKEN_SECONDS)
+  })
+
+  // Q57
+  it('leaves nothing when the person may not sign in after all', async () => {
+    readGrant = async () => {
+      throw new AccountSuspendedError()
+    }
+
+    await expect(signIn()).rejects.toThrow(AccountSuspendedError)
+    expect(
+      await database.query(`select 1 from session union all select 1 from refresh_token`),
+    ).toEqual([])
+  })
+
+  // Q36
+  it('stores no token: the tables hold hashes only', async () => {
+    const first = await signIn()
+    const second = await refresh(first.refreshToken)
+    await refresh(first.refreshToken)
+
+    const [row] = await database.query<{ dump: string }>(
+      `select concat((select json_agg(t)::text from refresh_token t), (select json_agg(s)::text from session s)) as dump`,
+    )
+    for (const text of [first, second].flatMap((each) => [
+      each.refreshToken,
+      each.accessToken.text,
+    ])) {
+      expect(row!.dump).not.toContain(text)
+      expect(row!.dump).not.toContain(Buffer.from(text, 'base64url').toString('hex'))
+    }
+    const hash = createHash('sha256')
+      .update(Buffer.from(first.refreshToken, 'base64url'))
+      .digest('hex')
+    expect(row!.dump).toContain(hash)
+  })
+})
+
+describe('refresh', () => {
+  // Q52
+  it('gives a new pair for the same session, and leaves earlier access tokens alone', async () => {
+    const first = await signIn()
+    await clock.jump(60 * SECOND)
+    const second = await node.sessions.refresh(first.refreshToken, LAPTOP)
+
+    expect(second.refreshToken).not.toBe(first.refreshToken)
+    expect(second.accessToken.tokenId).not.toBe(first.accessToken.tokenId)
+    expect(read(second)).toMatchObject({ sessionId: first.session.id, subject: 'ada' })
+    expect(await Promise.all([first, second].map(isAlive))).toEqual([true, true])
+    expect(reused).toEqual([])
+  })
+
+  it('notes when and from where the session was seen, and keeps its name', async () => {
+    const { refreshToken, session } = await signIn()
+    await clock.jump(60 * SECOND)
+    const { session: seen } = await node.sessions.refresh(refreshToken, { ...LAPTOP, name: null })
+
+    expect(seen).toMatchObject({ device: 'phone', userAgent: 'Laptop/1', ipAddress: '192.0.2.2' })
+    expect(seen.createdAt).toEqual(session.createdAt)
+    expect(seen.lastSeenAt.getTime() - session.lastSeenAt.getTime()).toBeGreaterThanOrEqual(
+      60 * SECOND,
+    )
+    expect(seen.lastIssuedAt).toEqual(seen.lastSeenAt)
+  })
+
+  // Q20
+  it('gives the roles of today', async () => {
+    const { refreshToken } = await signIn()
+    readGrant = async () => ({ roles: ['USER', 'ADMIN'] })
+
+    expect(read(await refresh(refreshToken)).roles).toEqual(['USER', 'ADMIN'])
+  })
+
+  it.each([
+    ['nothing', ''],
+    ['what is no token', 'refresh me'],
+    ['a token of another length', 'A'.repeat(42)],
+    ['a token in another spelling', `${'A'.repeat(42)}B`],
+    ['a token that nobody was given', 'A'.repeat(43)],
+    ['a JWT', 'a.b.c'],
+    ['a NUL', '\0'.repeat(43)],
+  ])('refuses %s, and writes nothing', async (_what, text) => {
+    await signIn()
+
+    await expectRefused(text)
+    expect(await node.revocations.countEvents({})).toBe(0)
+    expect(reused).toEqual([])
+  })
+
+  // Q53
+  it('never moves the end of the session, and lets no access token outlive it', async () => {
+    await clock.stop(NOON)
+    let issued = await signIn()
+    const { expiresAt } = issued.session
+    for (let day = 1; day < 7; day += 1) {
+      await clock.jump(DAY)
+      issued = await refresh(issued.refreshToken)
+      expect(issued.session.expiresAt).toEqual(expiresAt)
+    }
+
+    await clock.jump(DAY - 10 * SECOND)
+    issued = await refresh(issued.refreshToken)
+    expect(issued.accessToken.expiresIn).toBe(10)
+    expect(read(issued).expiresAt).toBe(expiresAt.getTime() / 1000)
+    await clock.jump(10 * SECOND)
+    await expectRefused(issued.refreshToken)
+    expect(await node.revocations.countEvents({})).toBe(0)
+  })
+
+  it('refuses a session that has ended, without calling it theft', async () => {
+    const first = await signIn()
+    const second = await refresh(first.refreshToken)
+    await revoke({ scope: 'SESSION', sessionId: first.session.id, subject: 'ada' })
+
+    await expectRefused(second.refreshToken)
+    await expectRefused(first.refreshToken)
+    expect(reused).toEqual([])
+    expect(await node.revocations.countEvents({})).toBe(1)
+  })
+
+  // Q13
+  it('does not use up the token of somebody who is suspended for a while', async () => {
+    const { refreshToken } = await signIn()
+    readGrant = async () => {
+      throw new AccountSuspendedError()
+    }
+    await expect(refresh(refreshToken)).rejects.toThrow(AccountSuspendedError)
+    readGrant = async () => ({ roles: ['USER'] })
+
+    expect(await isAlive(await refresh(refreshToken))).toBe(true)
+  })
+})
+
+describe('a refresh token that comes back', () => {
+  it('within the grace time, unused successor: gets the same successor, as an answer may be lost', async () => {
+    const { refreshToken } = await signIn()
+    const second = await refresh(refreshToken)
+    await clock.jump((GRACE_SECONDS - 1) * SECOND)
+    const again = await refresh(refreshToken, other)
+
+    expect(again.refreshToken).toBe(second.refreshToken)
+    expect(again.accessToken.tokenId).not.toBe(second.accessToken.tokenId)
+    expect(await Promise.all([second, again].map(isAlive))).toEqual([true, true])
+    expect(reused).toEqual([])
+  })
+
+  // Q52
+  it.each<[string, (first: IssuedTokens) => Promise<IssuedTokens>]>([
+    [
+      'after the grace time',
+      async ({ refreshToken }) => {
+        const second = await refresh(refreshToken)
+        await clock.jump((GRACE_SECONDS + 1) * SECOND)
+        return second
+      },
+    ],
+    [
+      'within the grace time, when its successor was used',
+      async ({ refreshToken }) => refresh((await refresh(refreshToken)).refreshToken),
+    ],
+    [
+      'three generations later',
+      async ({ refreshToken }) => {
+        const second = await refresh(refreshToken)
+        const third = await refresh(second.refreshToken)
+        return refresh(third.refreshToken)
+      },
+    ],
+  ])('%s: ends the session, because one of two holders is a thief', async (_when, use) => {
+    const first = await signIn()
+    const bystander = await signIn('ada', LAPTOP)
+    const last = await use(first)
+    expect(await isAlive(last)).toBe(true)
+
+    await expectRefused(first.refreshToken)
+    await expectRefused(last.refreshToken)
+    expect(await Promise.all([first, last, bystander].map(isAlive))).toEqual([false, false, true])
+    expect(reused).toEqual([first.session.id])
+    const { items } = await node.revocations.listEvents({ first: 10, after: null, filter: {} })
+    expect(items).toMatchObject([
+      {
+        actor: null,
+        revocation: {
+          scope: 'SESSION',
+          sessionId: first.session.id,
+          reason: 'refresh_token_reuse',
+        },
+      },
+    ])
+    await refresh(bystander.refreshToken)
+  })
+
+  // Q57
+  it('20 times at once on two nodes: all get the same successor, and one is left to use', async () => {
+    const { refreshToken } = await signIn()
+
+    const issued = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => refresh(refreshToken, index % 2 ? node : other)),
+    )
+    expect(new Set(issued.map((each) => each.refreshToken)).size).toBe(1)
+    expect(new Set(issued.map((each) => each.accessToken.tokenId)).size).toBe(20)
+    expect(
+      await database.query(`select 1 from refresh_token where replaced_at is null`),
+    ).toHaveLength(1)
+    expect(await Promise.all(issued.map(isAlive))).toEqual(issued.map(() => true))
+    expect(reused).toEqual([])
+    await refresh(issued[0]!.refreshToken)
+  })
+
+  it('20 times at once after the grace time: is called theft once', async () => {
+    const { refreshToken, session } = await signIn()
+    await refresh(refreshToken)
+    await clock.jump((GRACE_SECONDS + 1) * SECOND)
+
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        expect(refresh(refreshToken, index % 2 ? node : other)).rejects.toThrow(
+          InvalidRefreshTokenError,
+        ),
+      ),
+    )
+    expect(reused).toEqual([session.id])
+    expect(await node.revocations.countEvents({})).toBe(1)
+  })
+
+  it('while its owner signs out: ends the session once, without a deadlock', async ({
+    onTestFinished,
+  }) => {
+    const own = await createDatabase()
+    // Nobody resolves one before the waits have become too long.
+    await own.query(`alter database "${nameOf(own)}" set deadlock_timeout = '60s'`)
+    const { sessions, revocations, close } = await openNode(own.url, { graceSeconds: 0 })
+    onTestFinished(async () => {
+      await close()
+      await own.drop()
+    })
+
+    for (let round = 0; round < 10; round += 1) {
+      const { refreshToken, session } = await sessions.open('ada', PHONE, readGrant)
+      await sessions.refresh(refreshToken, PHONE)
+      const target = { scope: 'SESSION', sessionId: session.id, subject: 'ada' } as const
+
+      await Promise.all([
+        expect(sessions.refresh(refreshToken, PHONE)).rejects.toThrow(InvalidRefreshTokenError),
+        revocations.revoke({ target, reason: 'logout', by: 'ada' }),
+        expect(sessions.refresh(refreshToken, PHONE)).rejects.toThrow(InvalidRefreshTokenError),
+      ])
+    }
+    expect(await revocations.countEvents({})).toBe(10)
+  })
+})
+
+// Q12, Q57
+describe('a refresh under way while', () => {
+  it.each<[string, (issued: IssuedTokens) => RevocationTarget]>([
+    ['its person signs out everywhere', () => ({ scope: 'SUBJECT', subject: 'ada' })],
+    ['everyone is signed out', () => ({ scope: 'EVERYONE' })],
+    [
+      'its session is signed out',
+      ({ session }) => ({ scope: 'SESSION', sessionId: session.id, subject: 'ada' }),
+    ],
+    [
+      'another session signs out all others',
+      () => ({ scope: 'SUBJECT', subject: 'ada', keptSessionId: 'another' }),
+    ],
+  ])('%s: leaves no token alive', async (_what, targetOf) => {
+    const outcomes = { refreshed: 0, refused: 0 }
+
+    for (let round = 0; round < 20; round += 1) {
+      const first = await signIn()
+      const [refreshed] = await Promise.all([
+        refresh(first.refreshToken, round % 2 ? node : other).catch((error: unknown) => {
+          expect(error).toBeInstanceOf(InvalidRefreshTokenError)
+          return null
+        }),
+        later(round % 8).then(() => revoke(targetOf(first))),
+      ])
+
+      expect(await isAlive(first)).toBe(false)
+      if (refreshed) expect(await isAlive(refreshed)).toBe(false)
+      await expectRefused((refreshed ?? first).refreshToken)
+      outcomes[refreshed ? 'refreshed' : 'refused'] += 1
+    }
+    expect(outcomes.refreshed).toBeGreaterThan(0)
+    expect(reused).toEqual([])
+  })
+
+  it('all others sign out: goes on', async () => {
+    const { refreshToken, session } = await signIn()
+    let last = refreshToken
+
+    for (let round = 0; round < 10; round += 1) {
+      await signIn('ada', LAPTOP)
+      const [refreshed] = await Promise.all([
+        refresh(last, other),
+        revoke({ scope: 'SUBJECT', subject: 'ada', keptSessionId: session.id }),
+      ])
+      expect(await isAlive(refreshed)).toBe(true)
+      last = refreshed.refreshToken
+    }
+  })
+
+  it('a login is under way too: every token of before is dead, every token of after lives', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const first = await signIn()
+      const [meanwhile] = await Promise.all([
+        other.sessions.open('ada', LAPTOP, readGrant),
+        refresh(first.refreshToken).catch(() => null),
+        revoke({ scope: 'SUBJECT', subject: 'ada' }),
+      ])
+      const after = await signIn()
+
+      expect(await Promise.all([first, after].map(isAlive))).toEqual([false, true])
+      const isSessionAlive = (await node.sessions.find(meanwhile.session.id))?.endedAt === null
+      expect(await isAlive(meanwhile)).toBe(isSessionAlive)
+    }
+  })
+
+  // Q13
+  it('the account is suspended: leaves no token alive', async () => {
+    readGrant = readAccountGrant
+    for (let round = 0; round < 15; round += 1) {
+      const [{ id: subject }] = (await database.query<{ id: string }>(
+        `insert into account (id, email, password_hash, roles, created_at)
+         values (gen_random_uuid(), $1, '', '{USER}', now()) returning id`,
+        [`ada${round}@example.com`],
+      )) as [{ id: string }]
+      const first = await signIn(subject)
+
+      const [refreshed] = await Promise.all([
+        refresh(first.refreshToken, other).catch((error: unknown) => {
+          expect([AccountSuspendedError, InvalidRefreshTokenError]).toContain(
+            (error as Error).constructor,
+          )
+          return null
+        }),
+        later(round % 8).then(() => suspend(subject)),
+      ])
+      expect(await isAlive(first)).toBe(false)
+      if (refreshed) expect(await isAlive(refreshed)).toBe(false)
+      await expect(refresh((refreshed ?? first).refreshToken)).rejects.toThrow(
+        AccountSuspendedError,
+      )
+    }
+  })
+})
+
+describe('renewWithin', () => {
+  it('gives a live session new tokens, and takes the old refresh token for stolen', async () => {
+    const first = await signIn()
+    const renewed = await renew(first.session.id)
+
+    expect(renewed.session.id).toBe(first.session.id)
+    expect(await isAlive(renewed)).toBe(true)
+    await expectRefused(first.refreshToken)
+    expect(reused).toEqual([first.session.id])
+  })
+
+  it('opens a session anew when the old one has ended', async () => {
+    const first = await signIn()
+    await revoke({ scope: 'SESSION', sessionId: first.session.id, subject: 'ada' })
+    const renewed = await renew(first.session.id)
+
+    expect(renewed.session.id).not.toBe(first.session.id)
+    expect(await isAlive(renewed)).toBe(true)
+    expect(await isAlive(await refresh(renewed.refreshToken))).toBe(true)
+  })
+
+  it('gives nothing to whom accounts refuse it', async () => {
+    const first = await signIn()
+    readGrant = async () => {
+      throw new InvalidCredentialsError()
+    }
+
+    await expect(renew(first.session.id)).rejects.toThrow(InvalidCredentialsError)
+    readGrant = async () => ({ roles: ['USER'] })
+    expect(await isAlive(await refresh(first.refreshToken))).toBe(true)
+  })
+
+  function renew(sessionId: string): Promise<IssuedTokens> {
+    return runTransaction(node.dataSource, (manager) =>
+      node.sessions.renewWithin(manager, sessionId, 'ada', LAPTOP),
+    )
+  }
+})
+
+describe('the list of sessions', () => {
+  // Q16
+  it("is the person's own, newest first, without those that have ended", async () => {
+    const oldest = await signIn()
+    await clock.jump(SECOND)
+    const ended = await signIn()
+    await clock.jump(SECOND)
+    const newest = await signIn()
+    await signIn('bob')
+    await revoke({ scope: 'SESSION', sessionId: ended.session.id, subject: 'ada' })
+
+    const ids = async (currentId: string): Promise<string[]> =>
+      (await node.sessions.list('ada', currentId)).map(({ id }) => id)
+    expect(await ids(newest.session.id)).toEqual([newest.session.id, oldest.session.id])
+    expect(await ids(ended.session.id)).toEqual(
+      [newest, ended, oldest].map(({ session }) => session.id),
+    )
+    expect(await ids('no UUID')).toHaveLength(2)
+  })
+
+  it('leaves out what has expired', async () => {
+    await signIn()
+    await clock.jump(LIFETIME_SECONDS * SECOND)
+
+    expect(await node.sessions.list('ada', 'another')).toEqual([])
+  })
+})
+
+describe('looking up a session', () => {
+  it('finds it by its id, in whatever case, ended or not', async () => {
+    const { session } = await signIn()
+
+    expect(await other.sessions.find(session.id.toUpperCase())).toEqual(session)
+    const { revocation } = await revoke({ scope: 'SESSION', sessionId: session.id, subject: 'ada' })
+    expect(await node.sessions.find(session.id)).toEqual({
+      ...session,
+      endedAt: revocation.revokedAt,
+    })
+    expect(await node.sessions.find('00000000-0000-4000-8000-000000000000')).toBeNull()
+    expect(await node.sessions.find('no UUID')).toBeNull()
+  })
+
+  it('finds it by its refresh token, used or not', async () => {
+    const { refreshToken, session } = await signIn()
+    const second = await refresh(refreshToken)
+
+    for (const text of [refreshToken, second.refreshToken]) {
+      expect((await node.sessions.findByRefreshToken(text))?.id).toBe(session.id)
+    }
+    expect(await node.sessions.findByRefreshToken('A'.repeat(43))).toBeNull()
+    expect(await node.sessions.findByRefreshToken('a.b.c')).toBeNull()
+  })
+
+  it('and ending it goes by an index, whatever the size of the tables', async ({
+    onTestFinished,
+  }) => {
+    const own = await createDatabase()
+    onTestFinished(() => own.drop())
+    await own.query(
+      `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
+       select gen_random_uuid(), 'person ' || n, now(), now(), now(), now() + interval '1 day'
+       from generate_series(1, 5000) n`,
+    )
+    await own.query(`analyze session`)
+
+    await useEverySessionStatement(own)
+    const scans = `select indexrelname as by from pg_stat_user_indexes where relname = 'session' and idx_scan > 0
+                   union all
+                   select 'none' from pg_stat_user_tables where relname = 'session' and seq_scan > 0
+                   order by 1`
+    await expect
+      .poll(() => own.query(scans), { timeout: 5000 })
+      .toEqual([{ by: 'session_pkey' }, { by: 'session_subject' }])
+  })
+
+  async function useEverySessionStatement({ url }: TestDatabase): Promise<void> {
+    const { sessions, revocations, dataSource, close } = await openNode(url, { poolSize: 1 })
+    const { session, refreshToken } = await sessions.open('ada', PHONE, readGrant)
+    await sessions.refresh(refreshToken, PHONE)
+    await sessions.find(session.id)
+    await sessions.list('ada', session.id)
+    await sessions.findByRefreshToken(refreshToken)
+    await runTransaction(dataSource, (manager) =>
+      sessions.renewWithin(manager, session.id, 'ada', PHONE),
+    )
+    const target = { scope: 'SESSION', sessionId: session.id, subject: 'ada' } as const
+    await revocations.revoke({ target, reason: 'logout', by: null })
+    await revocations.revoke({
+      target: { scope: 'SUBJECT', subject: 'ada' },
+      reason: 'logout',
+      by: null,
+    })
+    // The one connection hands in its statistics when it ends.
+    await close()
+  }
+})
+
+// Q18
+describe('deleteEnded', () => {
+  it('removes a session and its refresh tokens a day after its end, not before', async () => {
+    await clock.stop(NOON)
+    const ended = await signIn()
+    const live = await signIn()
+    await refresh(ended.refreshToken)
+    await revoke({ scope: 'SESSION', sessionId: ended.session.id, subject: 'ada' })
+
+    await clock.jump(DAY)
+    expect(await node.sessions.deleteEnded(10)).toBe(0)
+    await clock.jump(1)
+    expect(await node.sessions.deleteEnded(10)).toBe(1)
+    expect(await node.sessions.find(ended.session.id)).toBeNull()
+    expect(await node.sessions.find(live.session.id)).not.toBeNull()
+    expect(await database.query(`select 1 from refresh_token`)).toHaveLength(1)
+    await refresh(live.refreshToken)
+  })
+
+  it('removes what has expired too, no more than the limit at a time', async () => {
+    for (let index = 0; index < 5; index += 1) await signIn()
+    await clock.jump(LIFETIME_SECONDS * SECOND + DAY + SECOND)
+    const live = await signIn()
+
+    expect(await node.sessions.deleteEnded(3)).toBe(3)
+    expect(await other.sessions.deleteEnded(3)).toBe(2)
+    expect(await node.sessions.deleteEnded(3)).toBe(0)
+    await refresh(live.refreshToken)
+  })
+})
+
+function revoke(target: RevocationTarget): ReturnType<TestNode['revocations']['revoke']> {
+  return node.revocations.revoke({ target, reason: 'logout', by: 'ada' })
+}
+
+/** As accounts do it: under the subject's lock, with a cut-off of its own. */
+async function suspend(subject: string): Promise<void> {
+  const target = { scope: 'SUBJECT', subject } as const
+  await runTransaction(node.dataSource, async (manager) => {
+    await node.revocations.lockWithin(manager, target)
+    await manager.query(`update account set suspended_at = clock_timestamp() where id = $1`, [
+      subject,
+    ])
+    const request = { target, reason: 'account_suspended', by: 'admin' }
+    await node.revocations.revokeWithin(manager, request, { always: true })
+  })
+}
+
+/** Some round trips from now, to meet the other at different steps. */
+async function later(roundTrips: number): Promise<void> {
+  for (let trip = 0; trip < roundTrips; trip += 1) await node.dataSource.query(`select 1`)
+}
+
+function nameOf({ url }: TestDatabase): string {
+  return new URL(url).pathname.slice(1)
+}
