@@ -1,0 +1,213 @@
+import type { IResolvers } from '@graphql-tools/utils'
+import type { Accounts } from '../account/accounts.ts'
+import type { Account, Role } from '../account/entities.ts'
+import {
+  AccountSuspendedError,
+  BadInputError,
+  InvalidCredentialsError,
+  RateLimitedError,
+  TokenInvalidError,
+} from '../errors.ts'
+import type { PortcullisError } from '../errors.ts'
+import type { SecurityLog } from '../security-event.ts'
+import type { IssuedTokens, Sessions } from '../session/sessions.ts'
+import type { Demand } from './authentication.ts'
+import { readDeviceOf } from './context.ts'
+import type { ServiceContext } from './context.ts'
+import { readDevice, readId, readNote, readReason } from './input.ts'
+import { toAuthPayload } from './session-resolvers.ts'
+
+export interface AccountResolverOptions {
+  readonly accounts: Accounts
+  readonly sessions: Sessions
+  readonly log: SecurityLog
+}
+
+interface Credentials {
+  readonly email: string
+  readonly password: string
+}
+
+interface UserArgs {
+  readonly userId: string
+  readonly reason?: string | null
+  readonly note?: string | null
+}
+
+const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
+
+export function createAccountResolvers({
+  accounts,
+  sessions,
+  log,
+}: AccountResolverOptions): IResolvers {
+  async function me(_parent: unknown, _args: object, { auth }: ServiceContext): Promise<Account> {
+    return getCallersAccount(await auth.authenticate())
+  }
+
+  async function user(
+    _parent: unknown,
+    { id, email }: { id?: string | null; email?: string | null },
+    { auth }: ServiceContext,
+  ): Promise<Account | null> {
+    await auth.authenticate(ADMIN)
+
+    if (typeof id === 'string' && typeof email !== 'string') return accounts.findById(id)
+    if (typeof email === 'string' && typeof id !== 'string') return accounts.findByEmail(email)
+    throw new BadInputError('id', 'ONE_ARGUMENT_REQUIRED', 'Give either id or email')
+  }
+
+  async function register(
+    _parent: unknown,
+    { email, password }: Credentials,
+    context: ServiceContext,
+  ): Promise<object> {
+    const { id, make } = await accounts.prepare(email, password)
+    const tokens = await sessions.open(id, readDeviceOf(context, null), make)
+
+    log({ event: 'register', actor: id, ipAddress: context.ipAddress })
+    return toAuthPayload(tokens)
+  }
+
+  async function login(
+    _parent: unknown,
+    { email, password, device }: Credentials & { device?: string | null },
+    context: ServiceContext,
+  ): Promise<object> {
+    const name = readDevice(device)
+    const { ipAddress } = context
+    const tokens = await logFailure(email, context, async () => {
+      const account = await accounts.checkCredentials(email, password, ipAddress)
+      return signIn(account, name, context)
+    })
+
+    const { id: sessionId, subject: actor } = tokens.session
+    log({ event: 'login', actor, sessionId, ipAddress })
+    return toAuthPayload(tokens)
+  }
+
+  async function changePassword(
+    _parent: unknown,
+    args: { currentPassword: string; newPassword: string },
+    context: ServiceContext,
+  ): Promise<object> {
+    const { subject, sessionId } = await context.auth.authenticate()
+    const { email } = await getCallersAccount({ subject })
+    const { ipAddress } = context
+    const account = await logFailure(email, context, () =>
+      accounts.checkCredentials(email, args.currentPassword, ipAddress),
+    )
+
+    const device = readDeviceOf(context, null)
+    const current = { sessionId, device, sessions }
+    const tokens = await accounts.changePassword(account, args.newPassword, current)
+    log({ event: 'password_changed', actor: subject, sessionId, ipAddress })
+    return toAuthPayload(tokens)
+  }
+
+  async function suspendUser(
+    _parent: unknown,
+    args: UserArgs,
+    { auth, ipAddress }: ServiceContext,
+  ): Promise<object> {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const reason = readReason(args.reason, 'account_suspended')
+    const note = readNote(args.note)
+
+    const id = readId('userId', args.userId)
+    const { account, alreadyDone, revocation } = await accounts.suspend(id, { by, reason, note })
+    if (!alreadyDone)
+      log({ event: 'user_suspended', actor: by, subject: account.id, reason, ipAddress })
+    return { alreadySuspended: alreadyDone, user: account, revocation }
+  }
+
+  async function reinstateUser(
+    _parent: unknown,
+    args: UserArgs,
+    { auth, ipAddress }: ServiceContext,
+  ): Promise<object> {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const note = readNote(args.note)
+
+    const { account, alreadyDone } = await accounts.reinstate(readId('userId', args.userId))
+    if (!alreadyDone)
+      log({ event: 'user_reinstated', actor: by, subject: account.id, note, ipAddress })
+    return { alreadyReinstated: alreadyDone, user: account }
+  }
+
+  async function setUserRoles(
+    _parent: unknown,
+    args: UserArgs & { roles: readonly Role[] },
+    { auth, ipAddress }: ServiceContext,
+  ): Promise<object> {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const note = readNote(args.note)
+    const roles = readRoles(args.roles)
+
+    const id = readId('userId', args.userId)
+    const { account, alreadyDone, revocation } = await accounts.setRoles(id, roles, { by, note })
+    if (!alreadyDone) log({ event: 'roles_changed', actor: by, subject: account.id, ipAddress })
+    return { alreadySet: alreadyDone, user: account, revocation: alreadyDone ? null : revocation }
+  }
+
+  async function getCallersAccount({ subject }: { subject: string }): Promise<Account> {
+    const account = await accounts.findById(subject)
+    if (!account) throw new TokenInvalidError('its subject has no account')
+    return account
+  }
+
+  async function signIn(
+    account: Account,
+    deviceName: string | null,
+    context: ServiceContext,
+  ): Promise<IssuedTokens> {
+    const device = readDeviceOf(context, deviceName)
+    return sessions.open(account.id, device, accounts.grantTo(account))
+  }
+
+  /** Names the account and not what was typed: people type passwords into the wrong box. */
+  async function logFailure<Result>(
+    email: string,
+    { ipAddress }: ServiceContext,
+    act: () => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await act()
+    } catch (error) {
+      if (isFailedLogin(error)) {
+        const subject = (await accounts.findByEmail(email))?.id ?? null
+        const { code, reason = code } = error.extensions
+        log({ event: 'login_failed', subject, reason, ipAddress })
+      }
+      throw error
+    }
+  }
+
+  return {
+    Query: { me, user },
+    Mutation: {
+      register,
+      login,
+      changePassword,
+      suspendUser,
+      reinstateUser,
+      setUserRoles,
+    },
+    User: { suspended: ({ suspendedAt }: Account) => suspendedAt !== null },
+  }
+}
+
+function isFailedLogin(error: unknown): error is PortcullisError {
+  return (
+    error instanceof InvalidCredentialsError ||
+    error instanceof AccountSuspendedError ||
+    error instanceof RateLimitedError
+  )
+}
+
+/** In a fixed order, each once, so that equal sets are equal lists. */
+function readRoles(roles: readonly Role[]): readonly Role[] {
+  const all: readonly Role[] = ['USER', 'ADMIN']
+  if (roles.length === 0) throw new BadInputError('roles', 'EMPTY', 'Give at least one role')
+  return all.filter((role) => roles.includes(role))
+}

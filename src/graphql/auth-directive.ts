@@ -1,0 +1,142 @@
+import { MapperKind, getDirective, mapSchema } from '@graphql-tools/utils'
+import { defaultFieldResolver } from 'graphql'
+import type {
+  GraphQLField,
+  GraphQLFieldConfig,
+  GraphQLFieldResolver,
+  GraphQLInterfaceType,
+  GraphQLObjectType,
+  GraphQLSchema,
+} from 'graphql'
+import type { Authentication, Demand } from './authentication.ts'
+
+/** What `@auth` needs of a GraphQL context. */
+export interface AuthContext {
+  readonly auth: Authentication
+}
+
+type Resolver = GraphQLFieldResolver<unknown, AuthContext>
+
+/**
+ * Makes `@auth` hold: wraps the resolver of every field that it guards.
+ *
+ * What stands nearest counts: the field, then its type, then the interfaces that the type implements (all of them
+ * together). The resolver of a refused field never runs; once the caller is known, a guarded field is as synchronous
+ * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token.
+ *
+ * @param schema - An executable schema whose type definitions include the directive (`authTypeDefs`).
+ */
+export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
+  return mapSchema(schema, {
+    [MapperKind.OBJECT_FIELD]: (field, fieldName, typeName) => {
+      const type = schema.getType(typeName) as GraphQLObjectType
+      const demand = findDemand(schema, type, type.getFields()[fieldName] as Field)
+      return demand === null ? field : guard(field, demand, findRoot(schema, type))
+    },
+  })
+}
+
+/**
+ * Names the root fields that are neither guarded nor open on purpose: perhaps somebody forgot.
+ *
+ * @returns Names such as `Query.me`; empty when every root field says `@auth` or `@public`.
+ */
+export function listUndeclaredRootFields(schema: GraphQLSchema): readonly string[] {
+  const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]
+  return roots
+    .filter((type) => type !== null && type !== undefined)
+    .flatMap((type) =>
+      Object.values(type.getFields())
+        .filter(
+          (field) =>
+            readDeclaration(schema, field) === null && readDeclaration(schema, type) === null,
+        )
+        .map((field) => `${type.name}.${field.name}`),
+    )
+}
+
+type Field = GraphQLField<unknown, unknown>
+type Guardable = GraphQLObjectType | GraphQLInterfaceType | Field
+
+function readDeclaration(schema: GraphQLSchema, node: Guardable): Demand | 'PUBLIC' | null {
+  const [auth, another] = getDirective(schema, node, 'auth') ?? []
+  const isPublic = getDirective(schema, node, 'public') !== undefined
+
+  if (auth && isPublic) throw new TypeError(`expected @auth or @public on ${node.name}, got both`)
+  if (another)
+    throw new TypeError(`expected one @auth on ${node.name}, got another on its extension`)
+  if (isPublic) return 'PUBLIC'
+  if (!auth) return null
+
+  const { requires = 'USER', accepts = ['ACTIVE'] } = auth as {
+    requires?: string
+    accepts?: Demand['accepts']
+  }
+  if (accepts.includes('INVALID')) {
+    throw new TypeError(
+      `expected accepted states other than INVALID on ${node.name}: nobody is behind such a token`,
+    )
+  }
+  return { requires: [requires], accepts }
+}
+
+function findDemand(schema: GraphQLSchema, type: GraphQLObjectType, field: Field): Demand | null {
+  const own = readDeclaration(schema, field) ?? readDeclaration(schema, type)
+  if (own !== null) return own === 'PUBLIC' ? null : own
+
+  const inherited = type
+    .getInterfaces()
+    .map((parent) => {
+      const parentField = parent.getFields()[field.name]
+      return (
+        (parentField && readDeclaration(schema, parentField)) ?? readDeclaration(schema, parent)
+      )
+    })
+    .filter((declaration) => declaration !== null && declaration !== 'PUBLIC')
+  if (inherited.length === 0) return null
+  return inherited.reduce((one, other) => ({
+    requires: [...new Set([...one.requires, ...other.requires])],
+    accepts: one.accepts.filter((state) => other.accepts.includes(state)),
+  }))
+}
+
+type Root = 'mutation' | 'subscription' | null
+
+function findRoot(schema: GraphQLSchema, type: GraphQLObjectType): Root {
+  if (type === schema.getMutationType()) return 'mutation'
+  return type === schema.getSubscriptionType() ? 'subscription' : null
+}
+
+function guard(
+  field: GraphQLFieldConfig<unknown, AuthContext>,
+  demand: Demand,
+  root: Root,
+): GraphQLFieldConfig<unknown, AuthContext> {
+  const { resolve = defaultFieldResolver, subscribe = defaultFieldResolver } = field
+
+  const guarded = (next: Resolver): Resolver => {
+    return (source, args, context, info) => {
+      const auth = readAuthentication(context)
+      if (root === 'mutation') auth.startAnew()
+      if (auth.isMet(demand)) return next(source, args, context, info)
+      return auth.authenticate(demand).then(() => next(source, args, context, info))
+    }
+  }
+
+  const isSubscription = root === 'subscription'
+  return {
+    ...field,
+    resolve: guarded(resolve),
+    ...(isSubscription && { subscribe: guarded(subscribe) }),
+  }
+}
+
+function readAuthentication(context: Partial<AuthContext> | undefined | null): Authentication {
+  const auth = context?.auth
+  if (auth === undefined) {
+    throw new TypeError(
+      'expected a GraphQL context with `auth`, got none: spread portcullis.context(...) into yours',
+    )
+  }
+  return auth
+}

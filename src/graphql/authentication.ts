@@ -1,0 +1,145 @@
+import {
+  RoleRequiredError,
+  TokenExpiredError,
+  TokenInvalidError,
+  TokenMissingError,
+  TokenRevokedError,
+} from '../errors.ts'
+import type { RevocationCheck } from '../revocation/loader.ts'
+import type { Revocation } from '../revocation/revocation.ts'
+import type { SecurityLog } from '../security-event.ts'
+import { readBearerToken } from '../token/bearer.ts'
+import type { Token } from '../token/claims.ts'
+import type { TokenVerifier } from '../token/verifier.ts'
+
+/** What a check says of a token. */
+export type TokenState = 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'INVALID'
+
+/** Who sends this request: claims that were verified and, unless the field accepts otherwise, are not revoked. */
+export type Caller = Token
+
+/** What a protected field asks of its caller. */
+export interface Demand {
+  /** Roles that the token must all carry; `ADMIN` includes every other. */
+  readonly requires: readonly string[]
+  /** States in which a token is let through. */
+  readonly accepts: readonly TokenState[]
+}
+
+/** One request's credentials, and the parts that judge them. */
+export interface AuthenticationOptions {
+  /** The request's `Authorization` header. */
+  readonly authorization: string | readonly string[] | undefined
+  readonly tokens: TokenVerifier
+  readonly check: RevocationCheck
+  readonly ipAddress?: string | null
+  readonly log?: SecurityLog
+}
+
+const ACTIVE_USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
+
+/**
+ * One request's authentication. Nothing is done until a protected field asks; then the token is verified and looked up
+ * once, and the caller is known to all later fields without a promise.
+ */
+export class Authentication {
+  readonly #options: AuthenticationOptions
+  #token: Token | undefined
+  #revocationCheck: ReturnType<RevocationCheck> | undefined
+  #caller: Caller | null = null
+  #isRefusalLogged = false
+
+  constructor(options: AuthenticationOptions) {
+    this.#options = options
+  }
+
+  /** The caller, once a check found the token active; `null` before. */
+  get caller(): Caller | null {
+    return this.#caller
+  }
+
+  /** Whether the caller is known already and meets a demand. */
+  isMet(demand: Demand): boolean {
+    return (
+      this.#caller !== null &&
+      demand.accepts.includes('ACTIVE') &&
+      findMissingRole(this.#caller, demand) === undefined
+    )
+  }
+
+  /**
+   * Finds out who calls.
+   *
+   * @throws {@link TokenMissingError}, {@link TokenInvalidError}, {@link TokenExpiredError}, {@link TokenRevokedError}
+   * when the token will not do; {@link RoleRequiredError} when it lacks a role; {@link RevocationUnavailableError} when
+   * the store cannot say.
+   */
+  async authenticate(demand: Demand = ACTIVE_USER): Promise<Caller> {
+    const token = this.#verify()
+    await this.#admit(token, demand.accepts)
+
+    const missing = findMissingRole(token, demand)
+    if (missing !== undefined) throw new RoleRequiredError(missing)
+    return token
+  }
+
+  /** Forgets what was found out: what runs next is checked anew, for the request itself may have revoked its token. */
+  startAnew(): void {
+    this.#revocationCheck = undefined
+    this.#caller = null
+  }
+
+  /** The same credentials with nothing found out yet: for an operation that runs beside this one. */
+  fork(): Authentication {
+    return new Authentication(this.#options)
+  }
+
+  #verify(): Token {
+    if (this.#token !== undefined) return this.#token
+
+    const text = readBearerToken(this.#options.authorization)
+    if (text === null) throw new TokenMissingError()
+    this.#token = this.#options.tokens.verifyIgnoringExpiry(text)
+    return this.#token
+  }
+
+  async #admit(token: Token, accepts: readonly TokenState[]): Promise<void> {
+    if (this.#options.tokens.isExpired(token)) {
+      if (accepts.includes('EXPIRED')) return
+      throw new TokenExpiredError()
+    }
+    if (accepts.includes('ACTIVE') && accepts.includes('REVOKED')) return
+
+    this.#revocationCheck ??= this.#options.check(token)
+    const revocation = await this.#revocationCheck
+    if (revocation === null) {
+      this.#caller = token
+      if (!accepts.includes('ACTIVE'))
+        throw new TokenInvalidError('an active token is not accepted')
+      return
+    }
+
+    if (accepts.includes('REVOKED')) return
+    this.#logRefusal(token, revocation)
+    throw new TokenRevokedError(revocation)
+  }
+
+  /** Once a request, however many of its fields are refused. */
+  #logRefusal({ subject, sessionId, tokenId }: Token, { id: revocationId }: Revocation): void {
+    if (this.#isRefusalLogged) return
+    this.#isRefusalLogged = true
+
+    const { log, ipAddress = null } = this.#options
+    log?.({ event: 'revoked_token_refused', subject, sessionId, tokenId, revocationId, ipAddress })
+  }
+}
+
+function findMissingRole({ roles }: Token, { requires }: Demand): string | undefined {
+  if (roles.includes('ADMIN')) return undefined
+  return requires.find((role) => !roles.includes(role))
+}
+
+/** Whether somebody is known, and may see what is for admins only. */
+export function isAdmin(caller: Caller | null): boolean {
+  return caller?.roles.includes('ADMIN') ?? false
+}

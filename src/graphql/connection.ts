@@ -1,0 +1,69 @@
+import { BadInputError } from '../errors.ts'
+import type { Page } from '../revocation/store.ts'
+
+const DEFAULT_PAGE = 50
+const MAX_PAGE = 100
+
+/** The arguments of a list (GraphQL Cursor Connections Specification). */
+export interface PageArgs {
+  readonly first?: number | null
+  readonly after?: string | null
+}
+
+/** Turns a position into a cursor's text and back; `null` for a text that is no cursor. */
+export interface CursorForm<Cursor> {
+  readonly format: (cursor: Cursor) => string
+  readonly parse: (text: string) => Cursor | null
+}
+
+export interface Connection<Node> {
+  readonly edges: ReadonlyArray<{ cursor: string; node: Node }>
+  readonly pageInfo: {
+    readonly hasNextPage: boolean
+    readonly hasPreviousPage: boolean
+    readonly startCursor: string | null
+    readonly endCursor: string | null
+  }
+  /** Counted only when it is asked for. */
+  readonly totalCount: () => Promise<number>
+}
+
+/** @throws {@link BadInputError} when `first` is out of range or `after` is no cursor of this list. */
+export function readPage<Cursor>(
+  { first, after }: PageArgs,
+  form: CursorForm<Cursor>,
+): { first: number; after: Cursor | null } {
+  const size = first ?? DEFAULT_PAGE
+  if (size < 1 || size > MAX_PAGE) {
+    throw new BadInputError('first', 'OUT_OF_RANGE', `Ask for 1 to ${MAX_PAGE} at a time`)
+  }
+  if (after === null || after === undefined) return { first: size, after: null }
+
+  const cursor = form.parse(Buffer.from(after, 'base64url').toString('utf8'))
+  if (cursor === null) {
+    throw new BadInputError('after', 'MALFORMED_CURSOR', 'Give the endCursor of the page before')
+  }
+  return { first: size, after: cursor }
+}
+
+export function createConnection<Node extends Cursor, Cursor>(
+  page: Page<Node>,
+  form: CursorForm<Cursor>,
+  after: Cursor | null,
+  totalCount: () => Promise<number>,
+): Connection<Node> {
+  const edges = page.items.map((node) => ({
+    cursor: Buffer.from(form.format(node)).toString('base64url'),
+    node,
+  }))
+  return {
+    edges,
+    pageInfo: {
+      hasNextPage: page.hasNextPage,
+      hasPreviousPage: after !== null,
+      startCursor: edges.at(0)?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
+    },
+    totalCount,
+  }
+}

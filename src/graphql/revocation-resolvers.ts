@@ -1,0 +1,277 @@
+import type { IResolvers } from '@graphql-tools/utils'
+import { BadInputError } from '../errors.ts'
+import type { RevocationCheck } from '../revocation/loader.ts'
+import type { Revocation } from '../revocation/revocation.ts'
+import type {
+  EventCursor,
+  RevocationCursor,
+  RevocationEvent,
+  RevocationFilter,
+  RevocationOutcome,
+  RevocationRequest,
+  RevocationStore,
+} from '../revocation/store.ts'
+import type { SecurityLog } from '../security-event.ts'
+import type { TokenVerifier } from '../token/verifier.ts'
+import type { AuthContext } from './auth-directive.ts'
+import { isAdmin } from './authentication.ts'
+import type { Demand, TokenState } from './authentication.ts'
+import { createConnection, readPage } from './connection.ts'
+import type { Connection, CursorForm, PageArgs } from './connection.ts'
+import { DateTime } from './date-time.ts'
+import { createUnknownIdError, isId, readId, readName, readNote, readReason } from './input.ts'
+
+/** The parts that the resolvers call, and what only the owner of the accounts knows. */
+export interface RevocationResolverOptions {
+  readonly tokens: TokenVerifier
+  readonly revocations: RevocationStore
+  readonly check: RevocationCheck
+  readonly log?: SecurityLog
+  /** Finds the session of a token that is no JWT: a refresh token. */
+  readonly findOpaqueToken?: (
+    text: string,
+  ) => Promise<{ sessionId: string; subject: string } | null>
+  /** Turns the `userId` of `revokeUser` into a subject, or throws when there is no such person. */
+  readonly readSubject?: (userId: string) => Promise<string>
+  /** Throws when a revocation must not be undone now. */
+  readonly assertRestorable?: (revocation: Revocation) => Promise<void>
+}
+
+/** Resolvers that ask for their caller themselves, so that a forgotten `@auth` opens nothing. */
+type Resolve<Args = object> = (
+  parent: unknown,
+  args: Args,
+  context: AuthContext,
+) => Promise<unknown>
+
+interface RevokeArgs {
+  readonly reason?: string | null
+  readonly note?: string | null
+}
+
+type ListArgs = PageArgs & { readonly filter?: RevocationFilter | null }
+
+const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
+const WHOEVER_SIGNED_IN: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
+
+/** Makes the resolvers for `revocationTypeDefs`, on a store of yours. */
+export function createRevocationResolvers(options: RevocationResolverOptions): IResolvers {
+  const { tokens, revocations, check, log } = options
+
+  async function revoke(
+    event: 'logout' | 'revocation',
+    request: RevocationRequest,
+  ): Promise<RevocationOutcome> {
+    const outcome = await revocations.revoke(request)
+    const { id, scope, subject, sessionId, tokenId, reason } = outcome.revocation
+    if (!outcome.alreadyRevoked) {
+      const actor = request.by
+      log?.({ event, actor, subject, sessionId, tokenId, scope, reason, revocationId: id })
+    }
+    return outcome
+  }
+
+  const logout: Resolve = async (_parent, _args, { auth }) => {
+    const caller = await auth.authenticate(WHOEVER_SIGNED_IN)
+    const { sessionId, subject } = caller
+
+    const before = tokens.isExpired(caller) ? null : await check(caller)
+    if (before !== null && before.scope !== 'TOKEN')
+      return { alreadyRevoked: true, revocation: before }
+
+    const target = { scope: 'SESSION', sessionId, subject } as const
+    return revoke('logout', { target, reason: 'logout', by: subject })
+  }
+
+  const logoutAllDevices: Resolve<{ keepCurrent: boolean }> = async (
+    _parent,
+    { keepCurrent },
+    { auth },
+  ) => {
+    const { subject, sessionId } = await auth.authenticate()
+
+    const target = {
+      scope: 'SUBJECT',
+      subject,
+      ...(keepCurrent && { keptSessionId: sessionId }),
+    } as const
+    return revoke('logout', { target, reason: 'logout_all_devices', by: subject })
+  }
+
+  const revokeToken: Resolve<RevokeArgs & { token: string }> = async (_parent, args, { auth }) => {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const why = {
+      reason: readReason(args.reason, 'revoked_by_admin'),
+      note: readNote(args.note),
+      by,
+    }
+
+    const identified = tokens.identify(args.token)
+    if (identified?.kind === 'VERIFIED') {
+      const { token } = identified
+      if (identified.isExpired) {
+        const [standing] = await revocations.findFor([token])
+        return { verified: true, alreadyRevoked: Boolean(standing), revocation: standing ?? null }
+      }
+      const target = { scope: 'TOKEN', token } as const
+      return { verified: true, ...(await revoke('revocation', { target, ...why })) }
+    }
+    if (identified?.kind === 'UNVERIFIED') {
+      const target = { scope: 'TOKEN', digest: identified.digest } as const
+      return { verified: false, ...(await revoke('revocation', { target, ...why })) }
+    }
+
+    const session = await options.findOpaqueToken?.(args.token)
+    if (!session) {
+      throw new BadInputError(
+        'token',
+        'MALFORMED_TOKEN',
+        'This is neither an access token nor a refresh token of ours',
+      )
+    }
+    const target = { scope: 'SESSION', ...session } as const
+    return { verified: true, ...(await revoke('revocation', { target, ...why })) }
+  }
+
+  const revokeUser: Resolve<RevokeArgs & { userId: string }> = async (_parent, args, { auth }) => {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const why = {
+      reason: readReason(args.reason, 'revoked_by_admin'),
+      note: readNote(args.note),
+      by,
+    }
+
+    const readSubject = options.readSubject ?? readAnySubject
+    const target = { scope: 'SUBJECT', subject: await readSubject(args.userId) } as const
+    return revoke('revocation', { target, ...why })
+  }
+
+  const revokeEveryone: Resolve<RevokeArgs> = async (_parent, args, { auth }) => {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const why = {
+      reason: readReason(args.reason, 'revoked_by_admin'),
+      note: readNote(args.note),
+      by,
+    }
+
+    return revoke('revocation', { target: { scope: 'EVERYONE' }, ...why })
+  }
+
+  const restore: Resolve<{ revocationId: string; note?: string }> = async (
+    _parent,
+    args,
+    { auth },
+  ) => {
+    const { subject: by } = await auth.authenticate(ADMIN)
+    const id = readId('revocationId', args.revocationId)
+    const note = readNote(args.note)
+
+    const found = await revocations.findById(id)
+    if (!found) throw createUnknownIdError('revocationId')
+    await options.assertRestorable?.(found)
+
+    const outcome = await revocations.restore(id, { by, note })
+    if (!outcome) throw createUnknownIdError('revocationId')
+    if (!outcome.alreadyRestored) {
+      const { scope, subject, sessionId, tokenId } = outcome.revocation
+      log?.({
+        event: 'restoration',
+        actor: by,
+        subject,
+        sessionId,
+        tokenId,
+        scope,
+        revocationId: id,
+      })
+    }
+    return outcome
+  }
+
+  const tokenStatus: Resolve<{ token: string }> = async (_parent, { token: text }, { auth }) => {
+    await auth.authenticate(ADMIN)
+
+    const identified = tokens.identify(text)
+    if (identified === null) return { state: 'INVALID' }
+    if (identified.kind === 'UNVERIFIED') {
+      return { state: 'INVALID', revocation: await revocations.findByDigest(identified.digest) }
+    }
+
+    const { token, isExpired } = identified
+    const [revocation = null] = await revocations.findFor([token])
+    const state: TokenState = isExpired ? 'EXPIRED' : revocation ? 'REVOKED' : 'ACTIVE'
+    const issuedAt = new Date(token.issuedAt * 1000)
+    const expiresAt = new Date(token.expiresAt * 1000)
+    return { ...token, state, issuedAt, expiresAt, revocation }
+  }
+
+  const listRevocations: Resolve<ListArgs> = async (_parent, args, { auth }) => {
+    await auth.authenticate(ADMIN)
+    const page = readPage(args, revocationCursor)
+    const filter = readFilter(args.filter)
+
+    const found = await revocations.listInForce({ ...page, filter })
+    return createConnection(found, revocationCursor, page.after, () =>
+      revocations.countInForce(filter),
+    )
+  }
+
+  const listEvents: Resolve<ListArgs> = async (
+    _parent,
+    args,
+    { auth },
+  ): Promise<Connection<RevocationEvent>> => {
+    await auth.authenticate(ADMIN)
+    const page = readPage(args, eventCursor)
+    const filter = readFilter(args.filter)
+
+    const found = await revocations.listEvents({ ...page, filter })
+    return createConnection(found, eventCursor, page.after, () => revocations.countEvents(filter))
+  }
+
+  return {
+    DateTime,
+    Revocation: {
+      tokenId: ({ tokenId, digest }: Revocation) => tokenId ?? digest,
+      note: ({ note }: Revocation, _args: object, { auth }: AuthContext) =>
+        isAdmin(auth.caller) ? note : null,
+    },
+    Query: { tokenStatus, revocations: listRevocations, revocationEvents: listEvents },
+    Mutation: { logout, logoutAllDevices, revokeToken, revokeUser, revokeEveryone, restore },
+  }
+}
+
+const revocationCursor: CursorForm<RevocationCursor> = {
+  format: ({ revokedAt, id }) => `${revokedAt.getTime()}.${id}`,
+  parse: (text) => {
+    const [, millis, id] = /^(\d{1,14})\.(\S{36})$/.exec(text) ?? []
+    return millis && id && isId(id) ? { revokedAt: new Date(Number(millis)), id } : null
+  },
+}
+
+const eventCursor: CursorForm<EventCursor> = {
+  format: ({ id }) => `event.${id}`,
+  parse: (text) => {
+    const id = /^event\.(\d{1,18})$/.exec(text)?.[1]
+    return id === undefined ? null : { id }
+  },
+}
+
+function readFilter(filter: RevocationFilter | null | undefined): RevocationFilter {
+  const { scope, since, until } = filter ?? {}
+  return {
+    scope,
+    since,
+    until,
+    subject: readName('filter.subject', filter?.subject),
+    sessionId: readName('filter.sessionId', filter?.sessionId),
+    tokenId: readName('filter.tokenId', filter?.tokenId),
+    reason: readName('filter.reason', filter?.reason),
+    revokedBy: readName('filter.revokedBy', filter?.revokedBy),
+  }
+}
+
+async function readAnySubject(userId: string): Promise<string> {
+  const subject = readName('userId', userId)
+  if (subject === null) throw createUnknownIdError('userId')
+  return subject
+}

@@ -1,0 +1,40 @@
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import type { GraphQLSchema } from 'graphql'
+import type { Portcullis } from '../portcullis.ts'
+import { createAccountResolvers } from './account-resolvers.ts'
+import type { AccountResolverOptions } from './account-resolvers.ts'
+import { listUndeclaredRootFields } from './auth-directive.ts'
+import { createSessionResolvers } from './session-resolvers.ts'
+import { serviceTypeDefs } from './type-defs.ts'
+
+export interface ServiceSchemaOptions extends AccountResolverOptions {
+  readonly portcullis: Portcullis
+}
+
+/**
+ * The schema of our own service: the library's part, accounts and sessions, with `@auth` in force.
+ *
+ * @throws `TypeError` naming every root field that is neither guarded nor open on purpose.
+ */
+export function createServiceSchema({
+  portcullis,
+  ...services
+}: ServiceSchemaOptions): GraphQLSchema {
+  const { revocations } = portcullis
+  const schema = makeExecutableSchema({
+    typeDefs: [...portcullis.typeDefs, ...serviceTypeDefs],
+    resolvers: [
+      portcullis.resolvers,
+      createSessionResolvers({ ...services, revocations }),
+      createAccountResolvers(services),
+    ],
+  })
+
+  const undeclared = listUndeclaredRootFields(schema)
+  if (undeclared.length > 0) {
+    throw new TypeError(
+      `expected @auth or @public on every root field, got neither on ${undeclared.join(', ')}`,
+    )
+  }
+  return portcullis.protect(schema)
+}

@@ -1,0 +1,192 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { login, passwordOf, register, whoAmI } from '../support/people.ts'
+import { startService } from '../support/service.ts'
+import type { GraphQLAnswer, TestService } from '../support/service.ts'
+
+let service: TestService
+let otherNode: TestService
+
+beforeAll(async () => {
+  service = await startService({ trustProxy: true })
+  otherNode = await startService({ trustProxy: true, database: service.database })
+})
+
+afterAll(async () => {
+  await otherNode.stop()
+  await service.stop()
+})
+
+interface Guess {
+  readonly from?: string
+  readonly on?: TestService
+  readonly password?: string
+}
+
+async function guess(
+  name: string,
+  { from = '192.0.2.1', on = service, password = 'a wrong guess' }: Guess = {},
+): Promise<GraphQLAnswer> {
+  return on.graphql(
+    'mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { accessToken } }',
+    {
+      variables: { email: `${name}@example.com`, password },
+      headers: { 'x-forwarded-for': from },
+    },
+  )
+}
+
+function outcomeOf({ data, errors }: GraphQLAnswer): string {
+  return data ? 'in' : (errors[0]?.extensions.reason ?? errors[0]?.extensions.code)
+}
+
+async function failTimes(times: number, name: string, options: Guess = {}): Promise<void> {
+  for (let time = 0; time < times; time++) {
+    expect(outcomeOf(await guess(name, options))).toBe('INVALID_CREDENTIALS')
+  }
+}
+
+// Q43
+describe('after ten failures against an account from one address', () => {
+  it('asks to wait, even with the right password, on every node', async () => {
+    await register(service, 'ada')
+    await failTimes(9, 'ada')
+    await failTimes(1, 'ada', { on: otherNode })
+
+    const refused = await guess('ada', { password: passwordOf('ada') })
+
+    expect(refused.status).toBe(429)
+    expect(refused.errors[0]?.extensions).toEqual({ code: 'RATE_LIMITED' })
+    const seconds = Number(refused.headers.get('retry-after'))
+    expect(seconds).toBeGreaterThan(850)
+    expect(seconds).toBeLessThanOrEqual(900)
+    expect(refused.errors[0]?.message).toBe(`Too many attempts; try again in ${seconds} s`)
+    expect(refused.headers.get('www-authenticate')).toBeNull()
+    expect(outcomeOf(await guess('ada', { on: otherNode }))).toBe('RATE_LIMITED')
+    expect(outcomeOf(await guess('ADA', { password: passwordOf('ada') }))).toBe('RATE_LIMITED')
+  })
+
+  it('leaves the account open from elsewhere, and other accounts open from there', async () => {
+    await register(service, 'barbara')
+    await register(service, 'chandra')
+    await failTimes(10, 'barbara')
+
+    const elsewhere = await guess('barbara', { from: '192.0.2.2', password: passwordOf('barbara') })
+    const other = await guess('chandra', { password: passwordOf('chandra') })
+
+    expect([elsewhere, other].map(outcomeOf)).toEqual(['in', 'in'])
+    expect(outcomeOf(await guess('barbara'))).toBe('RATE_LIMITED')
+  })
+
+  it('leaves sessions that are open alone', async () => {
+    const phone = await register(service, 'dorothy')
+    await failTimes(10, 'dorothy')
+
+    expect(await whoAmI(service, phone.accessToken)).toBe('dorothy@example.com')
+  })
+
+  it('asks to wait also when nobody has the account', async () => {
+    await failTimes(10, 'nobody')
+
+    expect(outcomeOf(await guess('nobody'))).toBe('RATE_LIMITED')
+  })
+
+  it('lets in again when the quarter of an hour is over', async () => {
+    await register(service, 'edith')
+    await failTimes(10, 'edith')
+    expect(outcomeOf(await guess('edith'))).toBe('RATE_LIMITED')
+
+    await service.database.query('update failed_attempt set expires_at = clock_timestamp()')
+
+    expect(outcomeOf(await guess('edith', { password: passwordOf('edith') }))).toBe('in')
+  })
+
+  it('counts guesses at the current password of changePassword, too', async () => {
+    const phone = await register(service, 'frances')
+    const change = (currentPassword: string) =>
+      service.graphql(
+        `mutation ($currentPassword: String!) {
+           changePassword(currentPassword: $currentPassword, newPassword: "quite another") { tokenType }
+         }`,
+        { token: phone.accessToken, variables: { currentPassword } },
+      )
+    for (let time = 0; time < 10; time++) {
+      expect(outcomeOf(await change('a wrong guess'))).toBe('INVALID_CREDENTIALS')
+    }
+
+    expect(outcomeOf(await change(passwordOf('frances')))).toBe('RATE_LIMITED')
+  })
+})
+
+describe('a success', () => {
+  it('forgets the failures before it', async () => {
+    await register(service, 'grace')
+    await failTimes(9, 'grace')
+
+    expect(outcomeOf(await guess('grace', { password: passwordOf('grace') }))).toBe('in')
+    await failTimes(9, 'grace')
+    expect(outcomeOf(await guess('grace', { password: passwordOf('grace') }))).toBe('in')
+  })
+
+  it('is not counted, however many come at once', async () => {
+    await register(service, 'hedy')
+
+    const logins = await Promise.all(
+      Array.from({ length: 12 }, () => guess('hedy', { password: passwordOf('hedy') })),
+    )
+
+    expect(logins.map(outcomeOf)).toEqual(Array.from({ length: 12 }, () => 'in'))
+  })
+})
+
+describe('guesses sent all at once', () => {
+  // Q43, Q57
+  it('do not outrun the count: the right one among them is refused', async () => {
+    await register(service, 'ida')
+    const guesses = [...Array.from({ length: 19 }, () => 'a wrong guess'), passwordOf('ida')]
+
+    const answers = await Promise.all(guesses.map((password) => guess('ida', { password })))
+
+    expect(answers.map(outcomeOf)).not.toContain('in')
+    expect(outcomeOf(answers.at(-1)!)).toBe('RATE_LIMITED')
+  })
+
+  // Q43
+  it('end with the first wrong one of a document', async () => {
+    await register(service, 'joan')
+    const logins = Array.from(
+      { length: 20 },
+      (_, n) => `a${n}: login(email: "joan@example.com", password: "guess ${n}") { tokenType }`,
+    )
+    const document = `mutation { ${logins.join(' ')} }`
+
+    const { errors } = await service.graphql(document, {
+      headers: { 'x-forwarded-for': '192.0.2.1' },
+    })
+
+    expect(errors.map(({ path }) => path)).toEqual([['a0']])
+    expect(outcomeOf(await guess('joan', { password: passwordOf('joan') }))).toBe('in')
+  })
+})
+
+describe('a hundred failures from one address', () => {
+  // Q43, Q49
+  it('close it for every account, whatever it claims in X-Forwarded-For', async () => {
+    const admin = await login(service, 'admin', 'console')
+    const address = '192.0.2.77'
+    await guess('karen', { from: address })
+    await service.database.query(
+      `update failed_attempt set failures = 99
+       where expires_at = (select max(expires_at) from failed_attempt) and failures = 1`,
+    )
+
+    expect(outcomeOf(await guess('lise', { from: address }))).toBe('INVALID_CREDENTIALS')
+    expect(outcomeOf(await guess('mary', { from: address }))).toBe('RATE_LIMITED')
+    expect(outcomeOf(await guess('mary', { from: `198.51.100.1, ${address}` }))).toBe(
+      'RATE_LIMITED',
+    )
+    expect(outcomeOf(await guess('mary', { from: `${address}, 198.51.100.1` }))).toBe(
+      'INVALID_CREDENTIALS',
+    )
+    expect(await whoAmI(service, admin.accessToken)).toContain('@')
+  })
+})
