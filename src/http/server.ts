@@ -1,0 +1,229 @@
+import { ApolloServer } from '@apollo/server'
+import type { ApolloServerPlugin } from '@apollo/server'
+import { ApolloServerPluginLandingPageDisabled } from '@apollo/server/plugin/disabled'
+import { fastifyApolloHandler } from '@as-integrations/fastify'
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { GraphQLSchema } from 'graphql'
+import type { Logger } from 'pino'
+import type { ServiceContext } from '../graphql/context.ts'
+import { createRootFieldLimit } from '../graphql/root-field-limit.ts'
+import type { Portcullis } from '../portcullis.ts'
+import { publicJwks } from '../token/keys.ts'
+import type { KeyRing } from '../token/keys.ts'
+import { registerExplorer } from './explorer.ts'
+import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
+
+export interface ServerOptions {
+  readonly schema: GraphQLSchema
+  readonly portcullis: Portcullis
+  readonly keys: KeyRing
+  readonly log: Logger
+  readonly isProduction: boolean
+  readonly revokedTokenStatus: 401 | 403
+  readonly corsOrigins: readonly string[]
+  /** Whether one proxy stands in front, whose word on the caller's address is taken. */
+  readonly trustProxy: boolean
+}
+
+/**
+ * What a document may hold, in tokens of the GraphQL language; the introspection query has some 250. So no document can
+ * nest so deep that the parser's stack overflows, nor name so many fields that others wait long.
+ */
+const MAX_DOCUMENT_TOKENS = 2000
+
+const MAX_BODY_BYTES = 1024 * 1024
+
+/** How many operations one request may hold, and fields one operation at its root: they all run at the same time. */
+const MAX_BATCH = 10
+const MAX_ROOT_FIELDS = 50
+
+/**
+ * Without asking first, a browser lets no foreign page send these: so a request that has one of them was meant. The last
+ * is for clients such as urql, which send their queries by GET.
+ */
+const NOT_OF_A_FOREIGN_PAGE = [
+  'apollo-require-preflight',
+  'x-apollo-operation-name',
+  'authorization',
+]
+
+/** How long a client may take to send its request, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 30_000
+
+/** What stands left of its entry in `X-Forwarded-For` may be the client's own invention. */
+const isNearestProxy = (_address: string, hop: number): boolean => hop === 0
+
+/** Where developers' own pages come from. */
+const LOCAL_ORIGIN = /^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?$/
+
+/** The HTTP side of the service, ready to listen. Closing it lets the requests under way end. */
+export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
+  const { isProduction, corsOrigins, trustProxy, keys, portcullis } = options
+  const app = Fastify({
+    trustProxy: trustProxy && isNearestProxy,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: 'idle',
+    frameworkErrors: (error, _request, reply) => {
+      void answerFault(error, reply, options.log)
+    },
+  })
+
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    },
+  })
+  await app.register(cors, {
+    origin: isProduction ? [...corsOrigins] : [...corsOrigins, LOCAL_ORIGIN],
+    credentials: true,
+    methods: ['GET', 'POST'],
+    exposedHeaders: ['WWW-Authenticate', 'Retry-After'],
+    maxAge: 600,
+  })
+  if (!isProduction) allowPrivateNetwork(app)
+  answerErrorsAsGraphQL(app, options.log)
+
+  await registerGraphQL(app, options)
+  registerHealth(app, portcullis)
+  app.get('/.well-known/jwks.json', async (_request, reply) => {
+    void reply.header('cache-control', 'public, max-age=300')
+    return publicJwks(keys)
+  })
+  registerExplorer(app, { enabled: !isProduction })
+  return app
+}
+
+async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Promise<void> {
+  const { schema, portcullis, log, isProduction, revokedTokenStatus } = options
+  const apollo = new ApolloServer<ServiceContext>({
+    schema,
+    introspection: !isProduction,
+    hideSchemaDetailsFromClientErrors: isProduction,
+    includeStacktraceInErrorResponses: false,
+    csrfPrevention: { requestHeaders: NOT_OF_A_FOREIGN_PAGE },
+    allowBatchedHttpRequests: true,
+    stopOnTerminationSignals: false,
+    parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
+    validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS)],
+    formatError: createErrorGate(log),
+    plugins: [
+      separateBatchedOperations,
+      createStatusPlugin({ revokedTokenStatus }),
+      ApolloServerPluginLandingPageDisabled(),
+    ],
+    logger: log,
+  })
+  await apollo.start()
+  app.addHook('onClose', () => apollo.stop())
+
+  app.route({
+    url: '/graphql',
+    method: ['GET', 'POST'],
+    exposeHeadRoute: false,
+    onRequest: async (request) => refuseMalformedHost(request),
+    preHandler: async ({ body }) => refuseLongBatch(body),
+    // Answers carry tokens and personal data (RFC 6749 §5.1).
+    onSend: async (_request, reply) => {
+      void reply.header('cache-control', 'no-store')
+    },
+    handler: fastifyApolloHandler(apollo, {
+      context: async (request) => readContext(request, portcullis),
+    }),
+  })
+}
+
+/** RFC 9112 §3.2; Apollo's integration makes a URL of it. */
+function refuseMalformedHost({ hostname }: FastifyRequest): void {
+  if (!URL.canParse(`http://${hostname}/`))
+    throw new RequestError('The Host header is missing or malformed')
+}
+
+function refuseLongBatch(body: unknown): void {
+  if (Array.isArray(body) && body.length > MAX_BATCH) {
+    throw new RequestError(`Send at most ${MAX_BATCH} operations at a time`)
+  }
+}
+
+/** The operations of a batch run at the same time on one context: each has to find out for itself who calls. */
+const separateBatchedOperations: ApolloServerPlugin<ServiceContext> = {
+  async requestDidStart({ contextValue, requestIsBatched }) {
+    if (requestIsBatched) Object.assign(contextValue, { auth: contextValue.auth.fork() })
+  },
+}
+
+function readContext(request: FastifyRequest, portcullis: Portcullis): ServiceContext {
+  const ipAddress = request.ip
+  // All of them: `headers` would silently keep the first of two.
+  const { authorization } = request.raw.headersDistinct
+  return {
+    ...portcullis.context({ authorization, ipAddress }),
+    ipAddress,
+    userAgent: request.headers['user-agent']?.slice(0, 500) ?? null,
+  }
+}
+
+/** `/healthz`: the process lives. `/readyz`: it can answer for revocation right now. */
+function registerHealth(app: FastifyInstance, { revocations }: Portcullis): void {
+  app.get('/healthz', async (_request, reply) => {
+    void reply.header('cache-control', 'no-store')
+    return { status: 'ok' }
+  })
+
+  app.get('/readyz', async (_request, reply) => {
+    void reply.header('cache-control', 'no-store')
+    try {
+      await revocations.ping()
+      return { status: 'ready' }
+    } catch {
+      return reply.code(503).header('retry-after', '1').send({ status: 'unavailable' })
+    }
+  })
+}
+
+/** Browsers ask before a public page (Apollo Sandbox) may talk to this machine. */
+function allowPrivateNetwork(app: FastifyInstance): void {
+  app.addHook('onSend', async (request, reply) => {
+    const isAsked = request.headers['access-control-request-private-network'] === 'true'
+    if (isAsked && reply.hasHeader('access-control-allow-origin')) {
+      void reply.header('access-control-allow-private-network', 'true')
+    }
+  })
+}
+
+/** The request is at fault before GraphQL reads it. */
+class RequestError extends Error {
+  readonly statusCode = 400
+}
+
+type RequestFault = Error & { readonly statusCode?: number }
+
+/** What goes wrong before GraphQL is answered in its form too, so that clients read one kind of error. */
+function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
+  app.setErrorHandler<RequestFault>((error, _request, reply) => answerFault(error, reply, log))
+
+  app.setNotFoundHandler((request, reply) => {
+    const [path = ''] = request.url.split('?')
+    const allowed = ['GET', 'POST'].filter((method) => app.hasRoute({ method, url: path }))
+    const message = `There is no ${request.method} ${path}; GraphQL is at POST /graphql`
+
+    if (allowed.length === 0) return answer(reply, 404, 'NOT_FOUND', message)
+    return answer(reply.header('allow', allowed.join(', ')), 405, 'METHOD_NOT_ALLOWED', message)
+  })
+}
+
+function answerFault(error: RequestFault, reply: FastifyReply, log: Logger): FastifyReply {
+  const { statusCode: status = 500, message, stack } = error
+  if (status < 500) return answer(reply, status, 'BAD_REQUEST', message)
+
+  log.error({ err: { message, stack } }, 'internal error')
+  return answer(reply, status, 'INTERNAL_SERVER_ERROR', 'Internal server error')
+}
+
+function answer(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
+  return reply.code(status).send({ errors: [{ message, extensions: { code } }] })
+}

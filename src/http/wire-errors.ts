@@ -1,0 +1,151 @@
+import type { ApolloServerPlugin, HTTPGraphQLHead } from '@apollo/server'
+import type { GraphQLFormattedError } from 'graphql'
+import type { Logger } from 'pino'
+import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
+
+/** What the caller is told of an error that is not for callers. */
+const INTERNAL = {
+  message: 'Internal server error',
+  extensions: { code: 'INTERNAL_SERVER_ERROR' },
+} as const
+
+/**
+ * The one gate between an error and the wire: errors of ours pass, errors of the GraphQL document pass, anything else
+ * becomes "Internal server error" and goes to the log.
+ */
+export function createErrorGate(
+  log: Logger,
+): (formatted: GraphQLFormattedError, error: unknown) => GraphQLFormattedError {
+  return (formatted, error) => {
+    const { locations, path } = formatted
+    const place = { ...(locations && { locations }), ...(path && { path }) }
+
+    const original = findOriginal(error)
+    if (original === null) return { ...formatted, message: maskValues(formatted.message) }
+    if (original instanceof PortcullisError) {
+      if (original instanceof RevocationUnavailableError)
+        log.warn(describe(original.cause), original.message)
+      return { message: original.message, ...place, extensions: original.extensions }
+    }
+
+    log.error(describe(original), 'internal error')
+    return { ...INTERNAL, ...place }
+  }
+}
+
+/** What is left to choose about the statuses of refusals. */
+export interface StatusOptions {
+  /**
+   * For a revoked token: what RFC 6750 says, or what tells it from all others.
+   *
+   * @defaultValue 401
+   */
+  readonly revokedTokenStatus?: 401 | 403
+}
+
+/**
+ * Gives an answer in which nothing was resolved the HTTP status and headers of its first error.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 RFC 6750 §3}
+ */
+export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlugin {
+  return {
+    async requestDidStart() {
+      return {
+        async willSendResponse({ response, errors, requestIsBatched }) {
+          if (requestIsBatched || response.body.kind !== 'single') return
+          const { data, errors: formatted } = response.body.singleResult
+          if ((data !== null && data !== undefined) || !errors?.[0] || !formatted?.[0]) return
+
+          setHead(response.http, findOriginal(errors[0]), formatted[0], options)
+        },
+      }
+    },
+  }
+}
+
+/** The head of an HTTP answer; names of headers are in lower case. */
+export interface HttpHead {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/**
+ * What an error becomes over HTTP, for answers that are not GraphQL's: `WWW-Authenticate` and `Retry-After` included.
+ *
+ * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 RFC 6750 §3}
+ */
+export function httpHeadOf(
+  { httpStatus, extensions, retryAfterSeconds }: PortcullisError,
+  { revokedTokenStatus = 401 }: StatusOptions = {},
+): HttpHead {
+  const { code, reason } = extensions
+  const isTokenAtFault =
+    reason === 'TOKEN_INVALID' || reason === 'TOKEN_EXPIRED' || reason === 'TOKEN_REVOKED'
+  const challenge = isTokenAtFault ? 'Bearer error="invalid_token"' : 'Bearer'
+
+  return {
+    status: reason === 'TOKEN_REVOKED' ? revokedTokenStatus : httpStatus,
+    headers: {
+      ...(code === 'UNAUTHENTICATED' && { 'www-authenticate': challenge }),
+      ...(retryAfterSeconds !== null && { 'retry-after': String(retryAfterSeconds) }),
+    },
+  }
+}
+
+function setHead(
+  http: HTTPGraphQLHead,
+  error: Error | null,
+  { extensions }: GraphQLFormattedError,
+  options: StatusOptions,
+): void {
+  if (extensions?.['code'] === INTERNAL.extensions.code) http.status = 500
+  if (!(error instanceof PortcullisError)) return
+
+  const { status, headers } = httpHeadOf(error, options)
+  http.status = status
+  for (const [name, value] of Object.entries(headers)) http.headers.set(name, value)
+}
+
+/**
+ * What a resolver threw; `null` when GraphQL itself refused the document.
+ *
+ * Asks for the property and not for the class: a process can hold two copies of the graphql package.
+ */
+function findOriginal(error: unknown): Error | null {
+  let original = error
+  while (original instanceof Error && 'originalError' in original) {
+    if (original.originalError === undefined || original.originalError === null) return null
+    original = original.originalError
+  }
+  return original instanceof Error
+    ? original
+    : new Error(`something thrown that is no error: ${typeof original}`)
+}
+
+/**
+ * GraphQL quotes the values that it refuses, and what stands in a wrong place may be a token or a password: neither is
+ * to end up in a client's error report.
+ */
+function maskValues(message: string): string {
+  return message
+    .replace(/( got invalid value )[^]*(; String cannot represent a non string value: )/, '$1…$2')
+    .replace(/(String cannot represent a non string value): [^]*/, '$1')
+    .replaceAll(/[\w-]{40,}(\.[\w-]*)*/g, '…')
+}
+
+/** Name, code, message and stack; a driver's other properties may quote rows. */
+function describe(error: unknown): { err: object } {
+  if (!(error instanceof Error)) return { err: { message: String(error) } }
+  const { name, message, stack, cause } = error
+  const { code } = error as { code?: unknown }
+  return {
+    err: {
+      name,
+      code,
+      message,
+      stack,
+      ...(cause instanceof Error && { cause: describe(cause).err }),
+    },
+  }
+}

@@ -1,0 +1,713 @@
+import { connect } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { login, passwordOf, register } from '../support/people.ts'
+import type { SignIn } from '../support/people.ts'
+import { startService } from '../support/service.ts'
+import type { TestService } from '../support/service.ts'
+
+const ME = '{ me { email } }'
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+let service: TestService
+let ada: SignIn
+
+beforeAll(async () => {
+  service = await startService()
+  ada = await register(service, 'ada')
+})
+
+afterAll(async () => {
+  await service.stop()
+})
+
+interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: any
+}
+
+async function send(path: string, init: RequestInit = {}, on = service): Promise<Answer> {
+  const response = await fetch(`${on.url}${path}`, init)
+  const text = await response.text()
+  const isJson = response.headers.get('content-type')?.includes('json') ?? false
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: isJson && text !== '' ? JSON.parse(text) : text,
+  }
+}
+
+function post(body: unknown, headers: Record<string, string> = {}, on = service): Promise<Answer> {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  return send('/graphql', { method: 'POST', headers: { ...JSON_TYPE, ...headers }, body: text }, on)
+}
+
+/** Sends bytes that no decent client would, and gives status and body of the answer. */
+async function sendRaw(head: readonly string[], body = ''): Promise<{ status: number; body: any }> {
+  const socket = connect(Number(new URL(service.url).port), 'localhost')
+  const length = body === '' ? [] : [`Content-Length: ${Buffer.byteLength(body)}`]
+  socket.write([...head, ...length, 'Connection: close', '', body].join('\r\n'))
+
+  let text = ''
+  for await (const chunk of socket) text += String(chunk)
+  return {
+    status: Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1]),
+    body: JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)),
+  }
+}
+
+const reasonsOf = ({ body }: { body: any }): unknown[] =>
+  body.errors.map(({ extensions }: any) => extensions.reason ?? extensions.code)
+
+describe('the Authorization header', () => {
+  // Q37
+  it.each(['Bearer ', 'bearer ', 'BEARER ', 'bEaReR    '])(
+    'may write its scheme %j',
+    async (scheme) => {
+      const { body } = await post({ query: ME }, { authorization: scheme + ada.accessToken })
+
+      expect(body).toEqual({ data: { me: { email: 'ada@example.com' } } })
+    },
+  )
+
+  // Q37
+  it.each([
+    ['no token', () => 'Bearer'],
+    ['a blank token', () => 'Bearer  '],
+    ['another scheme', () => `Basic ${ada.accessToken}`],
+    ['no scheme', () => ada.accessToken],
+    ['two tokens', () => `Bearer ${ada.accessToken} ${ada.accessToken}`],
+    ['a list', () => `Bearer ${ada.accessToken}, Bearer ${ada.accessToken}`],
+    ['a quoted token', () => `Bearer "${ada.accessToken}"`],
+    ['a tab', () => `Bearer\t${ada.accessToken}`],
+    ['a parameter', () => `Bearer token=${ada.accessToken}`],
+    ['other letters', () => 'Bearer ünïcødé'],
+    ['a token of 9 KB', () => `Bearer ${'a'.repeat(9000)}`],
+    ['nothing', () => ''],
+  ])('with %s is refused, not ignored', async (_what, authorization) => {
+    const answer = await post({ query: ME }, { authorization: authorization() })
+
+    expect(answer.status).toBe(401)
+    expect(reasonsOf(answer)).toEqual(['TOKEN_INVALID'])
+    expect(answer.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
+  })
+
+  it('that is missing is told apart from one that is wrong', async () => {
+    const answer = await post({ query: ME })
+
+    expect(reasonsOf(answer)).toEqual(['TOKEN_MISSING'])
+    expect(answer.headers.get('www-authenticate')).toBe('Bearer')
+  })
+
+  // Q38
+  it.each(['the same', 'another', 'an empty'])(
+    'is refused when it comes twice, with %s value',
+    async (kind) => {
+      const second = { 'the same': `Bearer ${ada.accessToken}`, another: 'Bearer x' }[kind] ?? ''
+      const lines = [`Authorization: Bearer ${ada.accessToken}`, `authorization: ${second}`]
+
+      for (const order of [lines, lines.toReversed()]) {
+        const answer = await sendRaw(
+          ['POST /graphql HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', ...order],
+          JSON.stringify({ query: ME }),
+        )
+        expect(answer.status).toBe(401)
+        expect(reasonsOf(answer)).toEqual(['TOKEN_INVALID'])
+      }
+    },
+  )
+
+  it('that is too large for a request is answered 431', async () => {
+    const { status } = await sendRaw([
+      'POST /graphql HTTP/1.1',
+      'Host: localhost',
+      `Authorization: Bearer ${'a'.repeat(20_000)}`,
+    ])
+
+    expect(status).toBe(431)
+  })
+
+  // Q38
+  it.each([
+    ['the query', () => post2({}, `?access_token=${ada.accessToken}&token=${ada.accessToken}`)],
+    [
+      'a cookie',
+      () => post2({ cookie: `token=${ada.accessToken}; Authorization=Bearer ${ada.accessToken}` }),
+    ],
+    ['the body', () => post({ query: ME, access_token: ada.accessToken, token: ada.accessToken })],
+    [
+      'the operation’s extensions',
+      () => post({ query: ME, extensions: { authorization: `Bearer ${ada.accessToken}` } }),
+    ],
+    [
+      'a header of another name',
+      () =>
+        post2({
+          'x-authorization': `Bearer ${ada.accessToken}`,
+          'x-access-token': ada.accessToken,
+        }),
+    ],
+    ['a header for proxies', () => post2({ 'proxy-authorization': `Bearer ${ada.accessToken}` })],
+  ])('is the only way: a token in %s is not looked at', async (_where, ask) => {
+    expect(reasonsOf(await ask())).toEqual(['TOKEN_MISSING'])
+  })
+
+  function post2(headers: Record<string, string>, search = ''): Promise<Answer> {
+    const body = JSON.stringify({ query: ME })
+    return send(`/graphql${search}`, {
+      method: 'POST',
+      headers: { ...JSON_TYPE, ...headers },
+      body,
+    })
+  }
+})
+
+describe('a request that is not GraphQL over HTTP', () => {
+  // Q48
+  it.each(['PUT', 'PATCH', 'DELETE', 'HEAD'])('by %s is answered 405', async (method) => {
+    const { status, headers, body } = await send('/graphql', { method })
+
+    expect(status).toBe(405)
+    expect(headers.get('allow')).toBe('GET, POST')
+    if (method !== 'HEAD') expect(body.errors[0].extensions.code).toBe('METHOD_NOT_ALLOWED')
+  })
+
+  // Q48
+  it.each([
+    ['application/x-www-form-urlencoded', 415],
+    ['multipart/form-data; boundary=x', 415],
+    ['application/xml', 415],
+    ['application/graphql', 415],
+    ['text/plain', 400],
+    ['nonsense', 415],
+  ])('of type %s is answered %i', async (type, status) => {
+    const answer = await post({ query: '{ __typename }' }, { 'content-type': type })
+
+    expect(answer.status).toBe(status)
+    expect(answer.body.errors[0].extensions.code).toBe('BAD_REQUEST')
+    expect(answer.body).not.toHaveProperty('data')
+  })
+
+  it('without a type is refused', async () => {
+    const { status } = await sendRaw(
+      ['POST /graphql HTTP/1.1', 'Host: localhost'],
+      '{"query":"{__typename}"}',
+    )
+
+    expect(status).toBe(415)
+  })
+
+  it.each([
+    ['nothing', ''],
+    ['half an object', '{"query":'],
+    ['text', 'query { me { id } }'],
+    ['null', 'null'],
+    ['a string', '"{ __typename }"'],
+    ['a number', '7'],
+    ['an empty list', '[]'],
+    ['an empty object', '{}'],
+    ['no query', '{"variables":{}}'],
+    ['a query that is no text', '{"query":7}'],
+    ['an empty query', '{"query":""}'],
+    ['a query of blanks', '{"query":" "}'],
+    ['variables that are text', '{"query":"{__typename}","variables":"{}"}'],
+    ['variables that are a list', '{"query":"{__typename}","variables":[1]}'],
+    ['a name that is no text', '{"query":"{__typename}","operationName":{}}'],
+    ['a name that no operation has', '{"query":"{__typename}","operationName":"Other"}'],
+    ['an object with a prototype', '{"query":"{__typename}","__proto__":{"x":1}}'],
+    ['a constructor', '{"query":"{__typename}","constructor":{"prototype":{"x":1}}}'],
+    ['a NUL byte', '{"query":"{__typename}\0"}'],
+    ['a list of nonsense', '[7,null]'],
+    ['deep lists', `${'['.repeat(100_000)}${']'.repeat(100_000)}`],
+    [
+      'deep variables',
+      `{"query":"{__typename","variables":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}`,
+    ],
+    ['a syntax error', '{"query":"{ me { "}'],
+    ['an unknown field', '{"query":"{ you }"}'],
+  ])('with %s in its body is answered 400 in GraphQL’s form', async (_what, body) => {
+    const answer = await post(body)
+
+    expect(answer.status).toBe(400)
+    const [error] = [answer.body].flat()[0].errors
+    expect(error.message).toEqual(expect.any(String))
+    expect(error.extensions.code).toMatch(/^[A-Z_]+$/)
+    expect(JSON.stringify(answer.body)).not.toMatch(/node_modules|\.ts\b|at .+:\d+/)
+  })
+
+  it('above 1 MiB is answered 413', async () => {
+    const { status, body } = await post({
+      query: '{ __typename }',
+      padding: 'x'.repeat(1024 * 1024),
+    })
+
+    expect(status).toBe(413)
+    expect(body.errors[0].extensions.code).toBe('BAD_REQUEST')
+  })
+
+  it.each([
+    ['malformed', 'HTTP/1.1', 'Host: ['],
+    ['of two words', 'HTTP/1.1', 'Host: a b'],
+    ['empty', 'HTTP/1.1', 'Host: '],
+    ['missing', 'HTTP/1.0', 'Accept: */*'],
+  ])('with a Host that is %s is answered 400', async (_what, version, line) => {
+    const answer = await sendRaw(
+      [`POST /graphql ${version}`, line, 'Content-Type: application/json'],
+      '{"query":"{__typename}"}',
+    )
+
+    expect(answer.status).toBe(400)
+    expect(reasonsOf(answer)).toEqual(['BAD_REQUEST'])
+  })
+
+  it.each(['/nothing', '/graphql/', '/graphql/x', '//graphql', '/..%2fgraphql'])(
+    'to %s is answered 404, and told where GraphQL is',
+    async (path) => {
+      const { status, headers, body } = await send(path, { method: 'POST' })
+
+      expect(status).toBe(404)
+      expect(body.errors[0].extensions.code).toBe('NOT_FOUND')
+      expect(body.errors[0].message).toContain('GraphQL is at POST /graphql')
+      expect(headers.get('x-content-type-options')).toBe('nosniff')
+    },
+  )
+
+  it('with a path that cannot be decoded is answered 400', async () => {
+    const answer = await sendRaw(['GET /%zz HTTP/1.1', 'Host: localhost'])
+
+    expect(answer.status).toBe(400)
+    expect(reasonsOf(answer)).toEqual(['BAD_REQUEST'])
+  })
+})
+
+describe('a request that a foreign page could send', () => {
+  // Q42
+  it.each([
+    ['GET without a header of ours', () => send(`/graphql?query=${encodeURIComponent(ME)}`)],
+    [
+      'POST as text',
+      () =>
+        post({ query: 'mutation { logout { alreadyRevoked } }' }, { 'content-type': 'text/plain' }),
+    ],
+  ])('is blocked: %s', async (_what, ask) => {
+    const { status, body } = await ask()
+
+    expect(status).toBe(400)
+    expect(body.errors[0].message).toContain('Cross-Site Request Forgery')
+  })
+
+  it('is let through with an Authorization header, which browsers let no foreign page send', async () => {
+    const { body } = await send(`/graphql?query=${encodeURIComponent(ME)}`, {
+      headers: { authorization: `Bearer ${ada.accessToken}` },
+    })
+
+    expect(body).toEqual({ data: { me: { email: 'ada@example.com' } } })
+  })
+
+  // Q42
+  it('cannot change anything by GET', async () => {
+    const logout = encodeURIComponent('mutation { logout { alreadyRevoked } }')
+    const headers = { 'apollo-require-preflight': '1', authorization: `Bearer ${ada.accessToken}` }
+
+    const { status, headers: answered } = await send(`/graphql?query=${logout}`, { headers })
+
+    expect(status).toBe(405)
+    expect(answered.get('allow')).toBe('POST')
+    expect((await post({ query: ME }, headers)).status).toBe(200)
+  })
+})
+
+describe('an answer', () => {
+  it('comes by GET for a query', async () => {
+    const search = new URLSearchParams({
+      query: 'query ($skip: Boolean!) { sessions { id @skip(if: $skip) device } }',
+      variables: '{"skip":true}',
+    })
+
+    const { status, body } = await send(`/graphql?${search.toString()}`, {
+      headers: { 'apollo-require-preflight': '1', authorization: `Bearer ${ada.accessToken}` },
+    })
+
+    expect({ status, body }).toEqual({
+      status: 200,
+      body: { data: { sessions: [{ device: null }] } },
+    })
+  })
+
+  it.each([
+    ['application/json', 'application/json; charset=utf-8'],
+    ['application/graphql-response+json', 'application/graphql-response+json; charset=utf-8'],
+    ['*/*', 'application/json; charset=utf-8'],
+    [
+      'application/graphql-response+json, application/json;q=0.9',
+      'application/graphql-response+json; charset=utf-8',
+    ],
+  ])('to Accept: %s has the type %s', async (accept, type) => {
+    const good = await post({ query: '{ __typename }' }, { accept })
+    const refused = await post({ query: ME }, { accept })
+
+    expect([good.status, refused.status]).toEqual([200, 401])
+    expect([good.headers, refused.headers].map((headers) => headers.get('content-type'))).toEqual([
+      type,
+      type,
+    ])
+  })
+
+  it('of a type that the client does not accept is 406', async () => {
+    expect((await post({ query: '{ __typename }' }, { accept: 'image/png' })).status).toBe(406)
+  })
+
+  // Q40
+  it.each([
+    [
+      'a login',
+      () =>
+        post({
+          query: `mutation { login(email: "ada@example.com", password: "${passwordOf('ada')}") { accessToken } }`,
+        }),
+    ],
+    ['a refusal', () => post({ query: ME })],
+    ['a fault of the request', () => post('{')],
+    ['a body that is too large', () => post('x'.repeat(1024 * 1024 + 1))],
+    ['a wrong type', () => post('{}', { 'content-type': 'application/xml' })],
+  ])('to %s is kept by nobody', async (_what, ask) => {
+    expect((await ask()).headers.get('cache-control')).toBe('no-store')
+  })
+
+  it.each(['/graphql', '/', '/healthz', '/nothing'])(
+    'from %s says how browsers are to treat it',
+    async (path) => {
+      const { headers } = await send(path)
+
+      expect(headers.get('x-content-type-options')).toBe('nosniff')
+      expect(headers.get('referrer-policy')).toBe('no-referrer')
+      expect(headers.get('content-security-policy')).toContain("default-src 'none'")
+      expect(headers.get('content-security-policy')).toContain("frame-ancestors 'none'")
+      expect(headers.get('x-powered-by')).toBeNull()
+      expect(headers.get('server')).toBeNull()
+    },
+  )
+})
+
+describe('another origin', () => {
+  function preflight(
+    origin: string,
+    on = service,
+    more: Record<string, string> = {},
+  ): Promise<Answer> {
+    return send(
+      '/graphql',
+      {
+        method: 'OPTIONS',
+        headers: {
+          origin,
+          'access-control-request-method': 'POST',
+          'access-control-request-headers': 'authorization,content-type',
+          ...more,
+        },
+      },
+      on,
+    )
+  }
+
+  it.each(['https://studio.apollographql.com', 'http://localhost:3000', 'http://127.0.0.1:5173'])(
+    'that developers use may ask: %s',
+    async (origin) => {
+      const asked = await preflight(origin)
+      const answer = await post({ query: ME }, { origin })
+
+      expect(asked.status).toBe(204)
+      expect(asked.headers.get('access-control-allow-origin')).toBe(origin)
+      expect(asked.headers.get('access-control-allow-methods')).toBe('GET, POST')
+      expect(asked.headers.get('access-control-allow-headers')).toContain('authorization')
+      expect(answer.headers.get('access-control-allow-origin')).toBe(origin)
+      expect(answer.headers.get('access-control-expose-headers')).toBe(
+        'WWW-Authenticate, Retry-After',
+      )
+      expect(answer.headers.get('vary')).toContain('Origin')
+    },
+  )
+
+  it('that is a public page may reach this private network, when the browser asks', async () => {
+    const asks = { 'access-control-request-private-network': 'true' }
+    const allowed = async (origin: string, more = asks): Promise<string | null> =>
+      (await preflight(origin, service, more)).headers.get('access-control-allow-private-network')
+
+    expect(await allowed('https://studio.apollographql.com')).toBe('true')
+    expect(await allowed('https://studio.apollographql.com', {} as typeof asks)).toBeNull()
+    expect(await allowed('https://evil.example')).toBeNull()
+  })
+
+  it.each([
+    'https://evil.example',
+    'https://studio.apollographql.com.evil.example',
+    'http://studio.apollographql.com',
+    'http://localhost.evil.example',
+    'http://localhost:3000.evil.example',
+    'https://evil.example/http://localhost:3000',
+    'null',
+  ])('that nobody named gets no leave: %s', async (origin) => {
+    for (const { headers } of [await preflight(origin), await post({ query: ME }, { origin })]) {
+      expect(headers.get('access-control-allow-origin')).toBeNull()
+    }
+  })
+
+  it('that the setting names may ask', async () => {
+    const node = await startService({
+      database: service.database,
+      isProduction: true,
+      corsOrigins: ['https://app.example.com'],
+    })
+    try {
+      const { headers } = await preflight('https://app.example.com', node)
+      expect(headers.get('access-control-allow-origin')).toBe('https://app.example.com')
+      for (const origin of ['http://localhost:3000', 'https://studio.apollographql.com']) {
+        const { headers: other } = await preflight(origin, node)
+        expect(other.get('access-control-allow-origin')).toBeNull()
+      }
+    } finally {
+      await node.stop()
+    }
+  })
+})
+
+describe('production', () => {
+  let node: TestService
+
+  beforeAll(async () => {
+    node = await startService({ database: service.database, isProduction: true, corsOrigins: [] })
+  })
+
+  afterAll(async () => {
+    await node.stop()
+  })
+
+  // Q44
+  it.each(['{ __schema { types { name } } }', '{ __type(name: "Query") { name } }'])(
+    'does not describe itself: %s',
+    async (query) => {
+      expect((await post({ query })).status).toBe(200)
+
+      const { status, body } = await post({ query }, {}, node)
+
+      expect(status).toBe(400)
+      expect(body).not.toHaveProperty('data')
+      expect(body.errors[0].extensions.code).toBe('GRAPHQL_VALIDATION_FAILED')
+    },
+  )
+
+  // Q44
+  it('makes no suggestions', async () => {
+    const query = '{ sesions { id } }'
+
+    expect((await post({ query })).body.errors[0].message).toContain('Did you mean "sessions"')
+    const { body } = await post({ query }, {}, node)
+    expect(JSON.stringify(body)).not.toContain('Did you mean')
+    expect(JSON.stringify(body)).not.toContain('sessions')
+  })
+
+  it('allows no origin', async () => {
+    for (const origin of ['https://studio.apollographql.com', 'http://localhost:3000']) {
+      const { headers } = await post({ query: '{ __typename }' }, { origin }, node)
+      expect(headers.get('access-control-allow-origin')).toBeNull()
+      expect(headers.get('access-control-allow-private-network')).toBeNull()
+    }
+  })
+
+  it('has no explorer', async () => {
+    const { status, headers } = await send('/', {}, node)
+
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toContain('text/plain')
+  })
+
+  // Q36
+  it.each(['development', 'production'])('shows no stack trace, nor does %s', async (mode) => {
+    const on = mode === 'production' ? node : service
+    await service.database.query('alter table session rename to session_away')
+    try {
+      const { status, body } = await post(
+        { query: '{ sessions { id } }' },
+        { authorization: `Bearer ${ada.accessToken}` },
+        on,
+      )
+      expect(status).toBe(500)
+      expect(body.errors).toMatchObject([
+        { message: 'Internal server error', extensions: { code: 'INTERNAL_SERVER_ERROR' } },
+      ])
+      expect(Object.keys(body.errors[0].extensions)).toEqual(['code'])
+    } finally {
+      await service.database.query('alter table session_away rename to session')
+    }
+  })
+})
+
+describe('the address of a caller', () => {
+  async function addressOf(on: TestService, forwarded: string | null): Promise<string> {
+    const headers: Record<string, string> =
+      forwarded === null ? {} : { 'x-forwarded-for': forwarded, forwarded: 'for=192.0.2.99' }
+    const { data } = await on.graphql(
+      `mutation ($password: String!) {
+         login(email: "ada@example.com", password: $password) { session { ipAddress } }
+       }`,
+      { headers, variables: { password: passwordOf('ada') } },
+    )
+    return data.login.session.ipAddress
+  }
+
+  // Q49
+  it('is that of the connection, whatever a header says', async () => {
+    const own = await addressOf(service, null)
+
+    expect(own).toMatch(/^(127\.0\.0\.1|::1|::ffff:127\.0\.0\.1)$/)
+    expect(await addressOf(service, '192.0.2.1')).toBe(own)
+  })
+
+  // Q49
+  it('is what the nearest proxy says, when the setting trusts it, and nothing left of that', async () => {
+    const node = await startService({ database: service.database, trustProxy: true })
+    try {
+      expect(await addressOf(node, '192.0.2.1')).toBe('192.0.2.1')
+      expect(await addressOf(node, '203.0.113.66, 192.0.2.1')).toBe('192.0.2.1')
+      expect(await addressOf(node, null)).toBe(await addressOf(service, null))
+    } finally {
+      await node.stop()
+    }
+  })
+})
+
+describe('health', () => {
+  // Q62
+  it.each([
+    ['/healthz', { status: 'ok' }],
+    ['/readyz', { status: 'ready' }],
+  ])('%s answers 200, to GET and HEAD, and is kept by nobody', async (path, expected) => {
+    const { status, headers, body } = await send(path)
+
+    expect({ status, body }).toEqual({ status: 200, body: expected })
+    expect(headers.get('cache-control')).toBe('no-store')
+    expect((await send(path, { method: 'HEAD' })).status).toBe(200)
+    expect((await send(path, { method: 'POST' })).status).toBe(405)
+  })
+
+  // Q62: outages are in test/graphql/errors.test.ts
+  it('of a node whose tables are gone is 503 to /readyz, and 200 to /healthz', async () => {
+    await service.database.query('alter table revocation rename to revocation_away')
+    try {
+      const ready = await send('/readyz')
+      expect(ready.status).toBe(503)
+      expect(ready.body).toEqual({ status: 'unavailable' })
+      expect(ready.headers.get('retry-after')).toBe('1')
+      expect((await send('/healthz')).status).toBe(200)
+    } finally {
+      await service.database.query('alter table revocation_away rename to revocation')
+    }
+    expect((await send('/readyz')).status).toBe(200)
+  })
+})
+
+describe('limits', () => {
+  it('allow ten operations in a batch, and not one more', async () => {
+    const operations = (count: number): object[] =>
+      Array.from({ length: count }, () => ({ query: '{ __typename }' }))
+
+    const most = await post(operations(10))
+    const tooMany = await post(operations(11))
+
+    expect(most.status).toBe(200)
+    expect(most.body).toHaveLength(10)
+    expect(tooMany.status).toBe(400)
+    expect(tooMany.body.errors[0].message).toBe('Send at most 10 operations at a time')
+  })
+
+  const many = (count: number, make: (n: number) => string): string =>
+    Array.from({ length: count }, (_, n) => make(n)).join(' ')
+
+  // Q43
+  it.each([
+    ['aliases', `{ ${many(700, (n) => `a${n}: __typename`)} }`],
+    ['fields', `{ ${many(2000, () => '__typename')} }`],
+    ['deep selections', `${'{ me '.repeat(700)} ${'}'.repeat(700)}`],
+    ['deep fragments', `{ ${'... { '.repeat(700)} __typename ${'}'.repeat(700)} }`],
+    ['deep values', `{ user(id: ${'['.repeat(1000)}${']'.repeat(1000)}) { id } }`],
+    ['directives', `{ __typename ${many(500, () => '@include(if: true)')} }`],
+    ['variables', `query (${many(600, (n) => `$v${n}: Int`)}) { __typename }`],
+    ['a megabyte of aliases', `{ ${many(50_000, (n) => `a${n}: me { id }`)} }`],
+  ])('refuse a document of too many %s, with 400', async (_what, query) => {
+    const { status, body } = await post({ query }, { authorization: `Bearer ${ada.accessToken}` })
+
+    expect(status).toBe(400)
+    expect(body.errors[0].extensions.code).toBe('GRAPHQL_PARSE_FAILED')
+  })
+
+  // Q43
+  it.each([
+    ['aliases', `{ ${many(51, (n) => `a${n}: __typename`)} }`],
+    [
+      'aliases in fragments',
+      `{ ...a ... { ${many(10, (n) => `b${n}: __typename`)} } } fragment a on Query { ${many(41, (n) => `a${n}: __typename`)} }`,
+    ],
+    [
+      'aliases of a mutation',
+      `mutation { ${many(51, (n) => `a${n}: logout { alreadyRevoked }`)} }`,
+    ],
+    [
+      'aliases in one of its operations',
+      `query A { __typename } query B { ${many(51, (n) => `a${n}: __typename`)} }`,
+    ],
+  ])('refuse a document of too many %s, before anything runs', async (_what, query) => {
+    const headers = { authorization: `Bearer ${ada.accessToken}` }
+
+    const { status, body } = await post({ query, operationName: 'A' }, headers)
+
+    expect(status).toBe(400)
+    expect(body.errors).toHaveLength(1)
+    expect(body.errors[0].message).toMatch(
+      /^Ask for at most 50 fields of (query|mutation) at a time$/,
+    )
+    expect((await post({ query: ME }, headers)).status).toBe(200)
+  })
+
+  // Q43
+  it.each([
+    ['aliases', `{ ${many(50, (n) => `a${n}: me { id }`)} }`],
+    ['equal fields', `{ ${many(490, () => 'me { id }')} }`],
+    ['nested fragments', `{ ${'... { '.repeat(660)} __typename ${'}'.repeat(660)} }`],
+    [
+      'fragments in a chain',
+      `{ ...f0 } ${many(200, (n) => `fragment f${n} on Query { ...f${n + 1} }`)} fragment f200 on Query { __typename }`,
+    ],
+    ['fragments in a circle', `{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }`],
+    ['nested values', `{ user(id: ${'['.repeat(950)}${']'.repeat(950)}) { id } }`],
+    ['unknown fields', `{ ${many(1900, (n) => `field${n}`)} }`],
+    [
+      'steps of introspection',
+      `{ __schema { types { ${'fields { type { '.repeat(9)} name ${'} }'.repeat(9)} } } }`,
+    ],
+  ])('keep the service awake under as many %s as they allow', async (_what, query) => {
+    const asked = post({ query }, { authorization: `Bearer ${ada.accessToken}` })
+    const health = await send('/healthz')
+
+    expect(health.status).toBe(200)
+    expect([200, 400]).toContain((await asked).status)
+  })
+
+  it('let the introspection of tools through', async () => {
+    const { getIntrospectionQuery } = await import('graphql')
+
+    const { status, body } = await post({ query: getIntrospectionQuery() })
+
+    expect(status).toBe(200)
+    expect(body.data.__schema.queryType.name).toBe('Query')
+  })
+})
+
+// Q35
+describe('a login over a connection that is signed in already', () => {
+  it('gives a session and a token of its own', async () => {
+    const again = await login(service, 'ada', 'phone')
+
+    expect(again.sessionId).not.toBe(ada.sessionId)
+    expect(again.accessToken).not.toBe(ada.accessToken)
+  })
+})
