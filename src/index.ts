@@ -1,0 +1,94 @@
+/**
+ * Portcullis: stop a JWT that should no longer work, at the very next check.
+ *
+ * @packageDocumentation
+ */
+import type { EntitySchema, MigrationInterface } from 'typeorm'
+import { Revocation1763769600000 } from '../migrations/1763769600000-revocation.ts'
+import { RevocationEntity, RevocationEventEntity } from './revocation/entities.ts'
+
+// Everything at once
+export { createPortcullis } from './portcullis.ts'
+export type {
+  IssueGrant,
+  IssuedToken,
+  Portcullis,
+  PortcullisOptions,
+  RequestCredentials,
+} from './portcullis.ts'
+
+// Tokens
+export { MAX_CLOCK_SKEW_SECONDS } from './token/claims.ts'
+export type { ClaimRules, Token, TokenClaims } from './token/claims.ts'
+export { readBearerToken } from './token/bearer.ts'
+export { createKeyRing, publicJwks } from './token/keys.ts'
+export type { Algorithm, Key, KeyRing, KeyRingOptions } from './token/keys.ts'
+export { createTokenSigner } from './token/signer.ts'
+export type { SignedToken, TokenGrant, TokenSigner, TokenSignerOptions } from './token/signer.ts'
+export { MAX_TOKEN_LENGTH, TokenVerifier } from './token/verifier.ts'
+export type { IdentifiedToken, TokenVerifierOptions } from './token/verifier.ts'
+
+// Revocation
+export { isRevokedBy } from './revocation/revocation.ts'
+export type { Revocation, RevocationScope, RevocationTarget } from './revocation/revocation.ts'
+export type {
+  EventCursor,
+  Page,
+  PageRequest,
+  RestorationOutcome,
+  RestorationTrace,
+  RevocationCursor,
+  RevocationEvent,
+  RevocationFilter,
+  RevocationOutcome,
+  RevocationRequest,
+  RevocationStore,
+} from './revocation/store.ts'
+export { PostgresRevocationStore } from './revocation/postgres-store.ts'
+export type {
+  CutOffTarget,
+  PostgresRevocationStoreOptions,
+  SessionKeeper,
+} from './revocation/postgres-store.ts'
+export { MemoryRevocationStore } from './revocation/memory-store.ts'
+export type { MemoryRevocationStoreOptions } from './revocation/memory-store.ts'
+export { createRevocationCheck } from './revocation/loader.ts'
+export type { RevocationCheck, RevocationLoaderOptions } from './revocation/loader.ts'
+export { startSweeper } from './revocation/sweeper.ts'
+export type { Sweep, Sweeper, SweeperOptions } from './revocation/sweeper.ts'
+
+// For a TypeORM DataSource of yours
+export { RevocationEntity, RevocationEventEntity } from './revocation/entities.ts'
+export type { RevocationEventRow, RevocationRow } from './revocation/entities.ts'
+export type { RevocationKey } from './revocation/key.ts'
+
+/** The entities of {@link PostgresRevocationStore}, to spread into the `entities` of your `DataSource`. */
+export const revocationEntities: readonly EntitySchema[] = [RevocationEntity, RevocationEventEntity]
+
+/**
+ * The migrations of {@link PostgresRevocationStore}, to spread into the `migrations` of your `DataSource`.
+ *
+ * They make `revocation` and `revocation_event` and touch nothing else. A release may add to the list, never change what
+ * was in it: run your migrations after an update.
+ */
+export const revocationMigrations: ReadonlyArray<new () => MigrationInterface> = [
+  Revocation1763769600000,
+]
+
+// For an Apollo Server of yours
+export { applyAuthDirective, listUndeclaredRootFields } from './graphql/auth-directive.ts'
+export type { AuthContext } from './graphql/auth-directive.ts'
+export { Authentication } from './graphql/authentication.ts'
+export type { AuthenticationOptions, Caller, Demand, TokenState } from './graphql/authentication.ts'
+export { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
+export type { RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
+export { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
+export { createStatusPlugin } from './http/wire-errors.ts'
+
+// For a REST route of yours
+export { httpHeadOf } from './http/wire-errors.ts'
+export type { HttpHead, StatusOptions } from './http/wire-errors.ts'
+
+// Errors and the security log
+export * from './errors.ts'
+export type { SecurityEvent, SecurityLog } from './security-event.ts'

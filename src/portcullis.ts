@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto'
+import type { IResolvers } from '@graphql-tools/utils'
+import type { GraphQLSchema } from 'graphql'
+import { applyAuthDirective } from './graphql/auth-directive.ts'
+import type { AuthContext } from './graphql/auth-directive.ts'
+import { Authentication } from './graphql/authentication.ts'
+import type { Caller, Demand } from './graphql/authentication.ts'
+import { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
+import type { RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
+import { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
+import { createRevocationCheck } from './revocation/loader.ts'
+import type { RevocationCheck } from './revocation/loader.ts'
+import type { RevocationStore } from './revocation/store.ts'
+import { startSweeper } from './revocation/sweeper.ts'
+import type { Sweeper, SweeperOptions } from './revocation/sweeper.ts'
+import type { SecurityLog } from './security-event.ts'
+import type { KeyRing } from './token/keys.ts'
+import { createTokenSigner } from './token/signer.ts'
+import type { SignedToken, TokenGrant, TokenSigner } from './token/signer.ts'
+import { TokenVerifier } from './token/verifier.ts'
+
+/** What {@link createPortcullis} is made of: keys, names, and where revocations are kept. */
+export interface PortcullisOptions extends Pick<
+  RevocationResolverOptions,
+  'findOpaqueToken' | 'readSubject' | 'assertRestorable'
+> {
+  /** The same on every node ({@link createKeyRing}). */
+  readonly keys: KeyRing
+  /** Put into `iss`, and required of it. */
+  readonly issuer: string
+  /** Put into `aud`, and required of it. */
+  readonly audience: string
+  /** The same database for every node. */
+  readonly store: RevocationStore
+  /**
+   * How long an access token lives, in seconds, and the longest that one may; the same on every node.
+   *
+   * Never more than the store's `maxTokenLifetimeSeconds`, because the store forgets a revocation when the last token
+   * that it can hit has expired.
+   *
+   * @defaultValue the store's `maxTokenLifetimeSeconds`: 900 (15 minutes), unless the store was told otherwise
+   */
+  readonly tokenLifetimeSeconds?: number
+  /** Told who signed out, who revoked what, and whose revoked token was refused. */
+  readonly log?: SecurityLog | undefined
+}
+
+/** One request's raw material. */
+export interface RequestCredentials {
+  /** The header's value; a list when the client sent it more than once. */
+  readonly authorization: string | readonly string[] | undefined
+  /** For the security log. */
+  readonly ipAddress?: string | null | undefined
+}
+
+/** Whom {@link Portcullis.issue} makes a token for. */
+export interface IssueGrant extends Pick<TokenGrant, 'subject' | 'notAfter'> {
+  /**
+   * What `@auth(requires:)` is compared with.
+   *
+   * @defaultValue `['USER']`, which is what a bare `@auth` asks for
+   */
+  readonly roles?: readonly string[]
+  /**
+   * The sign-in that the token belongs to, which is what `logout` ends: the same for all tokens of one device.
+   *
+   * @defaultValue a new one
+   */
+  readonly sessionId?: string
+}
+
+/** An access token, and the session that it belongs to. */
+export interface IssuedToken extends SignedToken {
+  readonly sessionId: string
+}
+
+/** Everything that a GraphQL server needs to have its tokens checked and revoked. */
+export interface Portcullis {
+  /** SDL of the directives and of the revocation queries and mutations. */
+  readonly typeDefs: readonly string[]
+  /** Resolvers of the revocation queries and mutations. */
+  readonly resolvers: IResolvers
+  /** Verifies; it asks no store, so what it accepts may be revoked ({@link Portcullis.authenticate} tells). */
+  readonly tokens: TokenVerifier
+  /** The store, for revocations that begin in code of yours. */
+  readonly revocations: RevocationStore
+  /** Whether a token is revoked, batched with everything that is asked at the same time. */
+  readonly check: RevocationCheck
+  /** Signs without I/O; `issuedAt` must come from the store. */
+  readonly sign: TokenSigner
+
+  /**
+   * Issues an access token, at an instant that no earlier revocation reaches. Call it when your login succeeded.
+   *
+   * @throws {@link RevocationUnavailableError} when the store cannot draw that instant.
+   * @throws `TypeError` when the subject is no text: a number would make a token that is refused later.
+   */
+  issue(grant: IssueGrant): Promise<IssuedToken>
+
+  /** Makes `@auth` hold in an executable schema. */
+  protect(schema: GraphQLSchema): GraphQLSchema
+
+  /** One request's part of the GraphQL context. It does nothing until a protected field asks. */
+  context(request: RequestCredentials): AuthContext
+
+  /**
+   * Finds out who calls, outside GraphQL: for a REST route, an upload, a WebSocket's handshake.
+   *
+   * @param demand - Roles and states asked for; by default the role `USER` and an active token, as with a bare `@auth`.
+   * @throws {@link PortcullisError} as a refused field; {@link httpHeadOf} and its `extensions` make the answer.
+   */
+  authenticate(request: RequestCredentials, demand?: Partial<Demand>): Promise<Caller>
+
+  /**
+   * Removes what can be forgotten from the store, every minute or so, until it is stopped; without it the tables grow
+   * for ever. It keeps no process alive. Stop it before you close the store's database.
+   */
+  startSweeper(options?: Partial<Omit<SweeperOptions, 'sweeps'>>): Sweeper
+}
+
+const SWEEP_INTERVAL_MS = 60_000
+
+/**
+ * Puts the parts together for one node. It opens nothing, so there is nothing to close.
+ *
+ * @throws `TypeError` when an option is of no use: better at the start than at the first request.
+ *
+ * @example
+ * const portcullis = createPortcullis({ keys, issuer, audience, store })
+ * const schema = portcullis.protect(makeExecutableSchema({
+ *   typeDefs: [...portcullis.typeDefs, typeDefs],
+ *   resolvers: [portcullis.resolvers, resolvers],
+ * }))
+ */
+export function createPortcullis(options: PortcullisOptions): Portcullis {
+  const { keys, issuer, audience, store, log } = options
+  const { tokenLifetimeSeconds = store.maxTokenLifetimeSeconds } = options
+  assertName('issuer', issuer)
+  assertName('audience', audience)
+  assertLifetime(tokenLifetimeSeconds, store.maxTokenLifetimeSeconds)
+
+  const tokens = new TokenVerifier({
+    keys,
+    issuer,
+    audience,
+    maxLifetimeSeconds: tokenLifetimeSeconds,
+    now: () => store.now(),
+  })
+  const sign = createTokenSigner({ keys, issuer, audience, lifetimeSeconds: tokenLifetimeSeconds })
+  const check = createRevocationCheck(store)
+
+  const context = ({ authorization, ipAddress = null }: RequestCredentials): AuthContext => ({
+    auth: new Authentication({ authorization, ipAddress, tokens, check, ...(log && { log }) }),
+  })
+
+  return {
+    typeDefs: [authTypeDefs, revocationTypeDefs],
+    resolvers: createRevocationResolvers({ ...options, tokens, revocations: store, check }),
+    tokens,
+    revocations: store,
+    check,
+    sign,
+    context,
+    protect: applyAuthDirective,
+
+    async issue({ sessionId = randomUUID(), roles = ['USER'], ...grant }) {
+      assertName('subject', grant.subject)
+      const issuedAt = await store.issueInstant(grant.subject)
+      return { ...sign({ ...grant, roles, sessionId, issuedAt }), sessionId }
+    },
+
+    async authenticate(request, demand = {}) {
+      const { requires = ['USER'], accepts = ['ACTIVE'] } = demand
+      return context(request).auth.authenticate({ requires, accepts })
+    },
+
+    startSweeper({ intervalMs = SWEEP_INTERVAL_MS, onError = warn, ...others } = {}) {
+      const sweeps = [(limit: number) => store.deleteExpired(limit)]
+      return startSweeper({ ...others, sweeps, intervalMs, onError })
+    },
+  }
+}
+
+function assertName(option: string, name: unknown): void {
+  if (typeof name === 'string' && name !== '') return
+  throw new TypeError(
+    `expected ${option} to be a name, got ${name === '' ? 'an empty one' : typeof name}`,
+  )
+}
+
+function assertLifetime(seconds: number, max: number): void {
+  if (!(Number.isFinite(seconds) && seconds > 0)) {
+    throw new TypeError(`expected tokenLifetimeSeconds to be a positive number, got ${seconds}`)
+  }
+  if (seconds > max) {
+    throw new TypeError(
+      `expected tokenLifetimeSeconds to be at most the ${max} that the store remembers, got ${seconds}`,
+    )
+  }
+}
+
+function warn(error: unknown): void {
+  const detail = error instanceof Error ? error.message : String(error)
+  process.emitWarning('Portcullis could not remove what can be forgotten, and will try again', {
+    type: 'PortcullisWarning',
+    detail,
+  })
+}

@@ -1,0 +1,239 @@
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import {
+  MemoryRevocationStore,
+  PortcullisError,
+  TokenRevokedError,
+  createKeyRing,
+  createPortcullis,
+  httpHeadOf,
+} from '../../src/index.ts'
+import type { Portcullis, PortcullisOptions, Sweeper } from '../../src/index.ts'
+
+const MINUTE_MS = 60_000
+
+let now = Date.parse('2026-11-22T09:00:00Z')
+
+function create(overrides: Partial<PortcullisOptions> = {}): Portcullis {
+  return createPortcullis({
+    keys: createKeyRing({ signWith: 'the secret of the tests, 32 bytes or more' }),
+    issuer: 'https://api.example',
+    audience: 'api',
+    store: new MemoryRevocationStore({ clock: () => now }),
+    ...overrides,
+  })
+}
+
+describe('a new token', () => {
+  it('lives 15 minutes, or as long as was asked for', async () => {
+    const grant = { subject: 'ada' }
+    const store = new MemoryRevocationStore({ maxTokenLifetimeSeconds: 3600, clock: () => now })
+
+    expect((await create({ store }).issue(grant)).expiresIn).toBe(3600)
+    expect((await create().issue(grant)).expiresIn).toBe(900)
+    expect((await create({ tokenLifetimeSeconds: 60 }).issue(grant)).expiresIn).toBe(60)
+    const notAfter = new Date(now + 30_000)
+    expect((await create().issue({ ...grant, notAfter })).expiresIn).toBe(30)
+  })
+
+  it('carries the role of somebody who signed in, unless others are given', async () => {
+    const portcullis = create()
+    const rolesOf = async (roles?: readonly string[]): Promise<readonly string[]> => {
+      const { text } = await portcullis.issue({ subject: 'ada', ...(roles && { roles }) })
+      return portcullis.tokens.verify(text).roles
+    }
+
+    expect(await rolesOf()).toEqual(['USER'])
+    expect(await rolesOf(['USER', 'PACKER'])).toEqual(['USER', 'PACKER'])
+    expect(await rolesOf([])).toEqual([])
+  })
+
+  it('says which session it opened, so that the session can be ended', async () => {
+    const portcullis = create()
+    const phone = await portcullis.issue({ subject: 'ada' })
+    const laptop = await portcullis.issue({ subject: 'ada' })
+    const { sessionId } = phone
+    const refreshed = await portcullis.issue({ subject: 'ada', sessionId })
+    expect(refreshed.sessionId).toBe(sessionId)
+
+    const target = { scope: 'SESSION', sessionId, subject: 'ada' } as const
+    await portcullis.revocations.revoke({ target, reason: 'phone lost', by: null })
+
+    await expect(authenticate(portcullis, phone.text)).rejects.toThrow(TokenRevokedError)
+    await expect(authenticate(portcullis, refreshed.text)).rejects.toThrow(TokenRevokedError)
+    await expect(authenticate(portcullis, laptop.text)).resolves.toMatchObject({ subject: 'ada' })
+  })
+})
+
+function authenticate(
+  portcullis: Portcullis,
+  text: string,
+): ReturnType<Portcullis['authenticate']> {
+  return portcullis.authenticate({ authorization: `Bearer ${text}` })
+}
+
+describe('a REST route', () => {
+  const portcullis = create()
+  let server: Server
+  let url: string
+
+  beforeAll(async () => {
+    server = createServer((request, response) => {
+      const demand = request.url === '/reports' ? { requires: ['ADMIN'] } : {}
+      portcullis.authenticate({ authorization: request.headers.authorization }, demand).then(
+        ({ subject }) => response.end(JSON.stringify({ subject })),
+        (error: unknown) => {
+          if (!(error instanceof PortcullisError)) throw error
+          const { status, headers } = httpHeadOf(error)
+          const { message, extensions } = error
+          response.writeHead(status, headers).end(JSON.stringify({ message, ...extensions }))
+        },
+      )
+    })
+    await new Promise<void>((listening) => {
+      server.listen(0, '127.0.0.1', listening)
+    })
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  })
+
+  afterAll(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+
+  async function get(
+    path: string,
+    token?: string,
+  ): Promise<{ status: number; challenge: string | null; body: unknown }> {
+    const headers = { ...(token !== undefined && { authorization: `Bearer ${token}` }) }
+    const response = await fetch(`${url}${path}`, { headers })
+    const challenge = response.headers.get('www-authenticate')
+    return { status: response.status, challenge, body: await response.json() }
+  }
+
+  it('knows its caller, and answers refusals as a GraphQL field does', async () => {
+    const phone = await portcullis.issue({ subject: 'ada' })
+
+    expect(await get('/', phone.text)).toMatchObject({ status: 200, body: { subject: 'ada' } })
+    expect(await get('/')).toMatchObject({
+      status: 401,
+      challenge: 'Bearer',
+      body: { reason: 'TOKEN_MISSING' },
+    })
+    expect(await get('/', 'no.token.ofours')).toMatchObject({
+      status: 401,
+      challenge: 'Bearer error="invalid_token"',
+      body: { reason: 'TOKEN_INVALID' },
+    })
+    expect(await get('/reports', phone.text)).toMatchObject({
+      status: 403,
+      challenge: null,
+      body: { code: 'FORBIDDEN', reason: 'ROLE_REQUIRED' },
+    })
+  })
+
+  it('refuses a revoked token at the very next request, with the reason', async () => {
+    const phone = await portcullis.issue({ subject: 'grace' })
+    const target = { scope: 'SUBJECT', subject: 'grace' } as const
+    const reason = 'account closed'
+    await portcullis.revocations.revoke({ target, reason, by: 'olga' })
+
+    expect(await get('/', phone.text)).toMatchObject({
+      status: 401,
+      body: { reason: 'TOKEN_REVOKED', revocation: { reason } },
+    })
+  })
+})
+
+describe('the sweeper', () => {
+  let sweeper: Sweeper | undefined
+
+  afterEach(() => sweeper?.stop())
+
+  it('removes what can be forgotten, and nothing else', async () => {
+    const store = new MemoryRevocationStore({ clock: () => now })
+    const request = { reason: 'logout', by: 'ada' }
+    await store.revoke({
+      ...request,
+      target: { scope: 'SESSION', sessionId: 'old', subject: 'ada' },
+    })
+    now += 20 * MINUTE_MS
+    await store.revoke({
+      ...request,
+      target: { scope: 'SESSION', sessionId: 'new', subject: 'ada' },
+    })
+    const deleteExpired = vi.spyOn(store, 'deleteExpired')
+
+    sweeper = create({ store }).startSweeper({ intervalMs: 1 })
+
+    await vi.waitFor(() => expect(deleteExpired).toHaveResolvedWith(1))
+    expect(await store.countInForce({})).toBe(1)
+  })
+
+  it('warns when it fails, and tries again', async () => {
+    const store = new MemoryRevocationStore({ clock: () => now })
+    const deleteExpired = vi
+      .spyOn(store, 'deleteExpired')
+      .mockRejectedValueOnce(new Error('the database is away'))
+    const warned = new Promise<Error>((resolve) => {
+      process.once('warning', resolve)
+    })
+
+    sweeper = create({ store }).startSweeper({ intervalMs: 1 })
+
+    expect(await warned).toMatchObject({
+      name: 'PortcullisWarning',
+      message: 'Portcullis could not remove what can be forgotten, and will try again',
+      detail: 'the database is away',
+    })
+    await vi.waitFor(() => expect(deleteExpired).toHaveResolved())
+  })
+
+  it('sweeps no more once it stopped', async () => {
+    const store = new MemoryRevocationStore({ clock: () => now })
+    const deleteExpired = vi.spyOn(store, 'deleteExpired')
+    sweeper = create({ store }).startSweeper({ intervalMs: 1 })
+    await vi.waitFor(() => expect(deleteExpired).toHaveBeenCalled())
+
+    await sweeper.stop()
+    const sweeps = deleteExpired.mock.calls.length
+    await new Promise((resolve) => {
+      setTimeout(resolve, 20)
+    })
+
+    expect(deleteExpired).toHaveBeenCalledTimes(sweeps)
+  })
+})
+
+describe('misuse', () => {
+  it.each([
+    [{ issuer: '' }, 'expected issuer to be a name, got an empty one'],
+    [{ issuer: undefined }, 'expected issuer to be a name, got undefined'],
+    [{ audience: '' }, 'expected audience to be a name, got an empty one'],
+    [
+      { tokenLifetimeSeconds: 901 },
+      'expected tokenLifetimeSeconds to be at most the 900 that the store remembers, got 901',
+    ],
+    [{ tokenLifetimeSeconds: 0 }, 'expected tokenLifetimeSeconds to be a positive number, got 0'],
+    [
+      { tokenLifetimeSeconds: NaN },
+      'expected tokenLifetimeSeconds to be a positive number, got NaN',
+    ],
+  ])('is told when Portcullis is created: %o', (options, message) => {
+    expect(() => create(options as Partial<PortcullisOptions>)).toThrow(new TypeError(message))
+  })
+
+  it('is told when a token is issued for nobody, or for a number', async () => {
+    const issueFor = (subject: unknown): Promise<unknown> =>
+      create().issue({ subject: subject as string })
+
+    await expect(issueFor('')).rejects.toThrow(
+      new TypeError('expected subject to be a name, got an empty one'),
+    )
+    await expect(issueFor(42)).rejects.toThrow(
+      new TypeError('expected subject to be a name, got number'),
+    )
+  })
+})
