@@ -1,0 +1,200 @@
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import type { DataSource } from 'typeorm'
+import { Accounts, readAccountGrant } from './account/accounts.ts'
+import { FailedAttempts } from './account/failed-attempts.ts'
+import { ensureFirstAdmin } from './account/first-admin.ts'
+import type { NewAdmin } from './account/first-admin.ts'
+import { createDataSource } from './database/data-source.ts'
+import { migrate } from './database/migrate.ts'
+import { BadInputError } from './errors.ts'
+import { createServiceSchema } from './graphql/schema.ts'
+import { createServer } from './http/server.ts'
+import { createPortcullis } from './portcullis.ts'
+import { PostgresRevocationStore } from './revocation/postgres-store.ts'
+import type { Revocation } from './revocation/revocation.ts'
+import { startSweeper } from './revocation/sweeper.ts'
+import type { SecurityLog } from './security-event.ts'
+import { sessionKeeper } from './session/session-keeper.ts'
+import { Sessions } from './session/sessions.ts'
+import type { Settings } from './settings.ts'
+import { StartError } from './start-error.ts'
+import { createKeyRing } from './token/keys.ts'
+import { createTokenSigner } from './token/signer.ts'
+
+/** Settings with nothing left to generate. */
+export interface ServiceSettings extends Settings {
+  readonly databaseUrl: string
+  readonly signWith: string
+}
+
+/** One running node. */
+export interface Service {
+  readonly url: string
+  /** The admin that this start made with a generated password; `null` when there was no need. */
+  readonly newAdmin: NewAdmin | null
+  /** Ends requests under way, then everything else; idempotent. */
+  stop(): Promise<void>
+}
+
+/** How many failures in a quarter of an hour make a caller wait. */
+const ATTEMPT_LIMITS = { perAccount: 10, perAddress: 100, windowSeconds: 15 * 60 }
+
+/** How long a stop waits for requests under way, in milliseconds. */
+const DRAIN_MS = 10_000
+
+/**
+ * Starts a node: migrations, services, HTTP.
+ *
+ * @throws {@link StartError} with one sentence for the person at the terminal.
+ */
+export async function startService(settings: ServiceSettings, log: Logger): Promise<Service> {
+  const applied = await migrate(settings.databaseUrl)
+  if (applied.length > 0) log.info({ migrations: applied }, 'database migrated')
+
+  const dataSource = createDataSource({
+    url: settings.databaseUrl,
+    poolSize: settings.databasePoolSize,
+  })
+  await dataSource.initialize()
+  try {
+    return await startNode(settings, dataSource, log)
+  } catch (error) {
+    await dataSource.destroy()
+    throw error
+  }
+}
+
+async function startNode(
+  settings: ServiceSettings,
+  dataSource: DataSource,
+  log: Logger,
+): Promise<Service> {
+  const securityLog: SecurityLog = ({ event, ...details }) => log.info({ event, ...details }, event)
+  const { issuer, audience, accessTokenTtlSeconds: lifetimeSeconds } = settings
+  const keys = createKeyRing({ signWith: settings.signWith, previous: settings.previousKeys })
+
+  const revocations = new PostgresRevocationStore(dataSource, {
+    maxTokenLifetimeSeconds: lifetimeSeconds,
+    journalRetentionDays: settings.journalRetentionDays,
+    sessions: sessionKeeper,
+  })
+  const attempts = new FailedAttempts(dataSource, ATTEMPT_LIMITS)
+  const accounts = new Accounts({ dataSource, revocations, attempts })
+  const sessions = new Sessions({
+    dataSource,
+    revocations,
+    sign: createTokenSigner({ keys, issuer, audience, lifetimeSeconds }),
+    lifetimeSeconds: settings.refreshTokenTtlSeconds,
+    graceSeconds: settings.refreshGraceSeconds,
+    readGrant: readAccountGrant,
+    onReuse: ({ id: sessionId, subject }, { id: revocationId }) =>
+      securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId }),
+  })
+
+  const portcullis = createPortcullis({
+    keys,
+    issuer,
+    audience,
+    store: revocations,
+    log: securityLog,
+    findOpaqueToken: async (text) => {
+      const session = await sessions.findByRefreshToken(text)
+      return session && { sessionId: session.id, subject: session.subject }
+    },
+    readSubject: async (userId) => (await accounts.get(userId)).id,
+    assertRestorable: (revocation) => assertRestorable(revocation, accounts),
+  })
+  await revocations.ping()
+  const newAdmin = await ensureFirstAdmin(accounts, settings, log)
+
+  const schema = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
+  const app = await createServer({ ...settings, schema, portcullis, keys, log })
+  const url = await listen(app, settings)
+
+  const sweeper = startSweeper({
+    sweeps: [
+      (limit) => revocations.deleteExpired(limit),
+      (limit) => sessions.deleteEnded(limit),
+      (limit) => attempts.deleteExpired(limit),
+    ],
+    intervalMs: settings.sweepIntervalSeconds * 1000,
+    onError: (error) => log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
+  })
+
+  let stopping: Promise<void> | undefined
+  return {
+    url,
+    newAdmin,
+    stop: () => {
+      stopping ??= drain(app)
+        .then(() => sweeper.stop())
+        .then(() => dataSource.destroy())
+      return stopping
+    },
+  }
+}
+
+async function listen(app: FastifyInstance, { host, port }: Settings): Promise<string> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    await app.close()
+    throw new StartError(describeListenError(error as NodeJS.ErrnoException, host, port))
+  }
+
+  const address = app.server.address() as AddressInfo
+  const name = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  const isAnyOrLocal = ['127.0.0.1', '0.0.0.0', '[::]', '[::1]'].includes(name)
+  return `http://${isAnyOrLocal ? 'localhost' : name}:${address.port}`
+}
+
+function describeListenError(
+  { code, message }: NodeJS.ErrnoException,
+  host: string,
+  port: number,
+): string {
+  switch (code) {
+    case 'EADDRINUSE':
+      return `Port ${port} on ${host} is in use; stop what listens there, or set PORT (PORT=0 picks a free one)`
+    case 'EACCES':
+      return `Port ${port} on ${host} needs more rights; set PORT to one above 1023`
+    case undefined:
+    default:
+      return `Cannot listen on ${host}:${port}: ${message}`
+  }
+}
+
+async function drain(app: FastifyInstance): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), DRAIN_MS)
+  try {
+    await app.close()
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Undoing must not give a suspended person tokens, nor anybody roles that were taken away. */
+async function assertRestorable(
+  { scope, subject, reason }: Revocation,
+  accounts: Accounts,
+): Promise<void> {
+  if (scope !== 'SUBJECT' || subject === null) return
+  const account = await accounts.findById(subject)
+
+  if (account?.suspendedAt) {
+    throw new BadInputError(
+      'revocationId',
+      'ACCOUNT_SUSPENDED',
+      'This person is suspended; reinstate first',
+    )
+  }
+  if (reason === 'roles_changed') {
+    throw new BadInputError(
+      'revocationId',
+      'NOT_RESTORABLE',
+      'These tokens carry roles that the person no longer has',
+    )
+  }
+}

@@ -1,0 +1,249 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { createKeyRing } from './token/keys.ts'
+import { StartError } from './start-error.ts'
+
+/** How the service runs. Read once, at the start; everything else is given what it needs. */
+export interface Settings {
+  readonly isProduction: boolean
+  readonly host: string
+  readonly port: number
+  /** `null`: start our own PostgreSQL in `dataDir`. */
+  readonly databaseUrl: string | null
+  readonly dataDir: string
+  readonly databasePoolSize: number
+  /** `null`: generate one in `dataDir`. */
+  readonly signWith: string | null
+  readonly previousKeys: readonly string[]
+  readonly issuer: string
+  readonly audience: string
+  readonly accessTokenTtlSeconds: number
+  readonly refreshTokenTtlSeconds: number
+  readonly refreshGraceSeconds: number
+  readonly adminEmail: string | null
+  readonly adminPassword: string | null
+  readonly revokedTokenStatus: 401 | 403
+  readonly journalRetentionDays: number
+  readonly sweepIntervalSeconds: number
+  readonly corsOrigins: readonly string[]
+  readonly trustProxy: boolean
+  readonly logLevel: string
+}
+
+const DAY_SECONDS = 24 * 60 * 60
+
+const seconds = (fallback: number, max: number): z.ZodType<number> => wholeNumber(fallback, 1, max)
+
+const environment = z.object({
+  NODE_ENV: z.string().default('development'),
+  HOST: z.string().min(1, 'expected a host name or address').default('127.0.0.1'),
+  PORT: wholeNumber(4000, 0, 65_535),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
+    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
+    .optional(),
+  DATABASE_POOL_SIZE: wholeNumber(10, 2, 1000),
+  DATA_DIR: z.string().min(1, 'expected a folder').default('.portcullis'),
+  JWT_SECRET: z.string().optional(),
+  JWT_PRIVATE_KEY_FILE: z.string().min(1, 'expected a file').optional(),
+  JWT_PREVIOUS_KEYS: list(),
+  JWT_ISSUER: z.string().min(1, 'expected a name').max(255).default('portcullis'),
+  JWT_AUDIENCE: z.string().min(1, 'expected a name').max(255).default('portcullis'),
+  ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
+  REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),
+  REFRESH_GRACE: wholeNumber(5, 0, 60),
+  ADMIN_EMAIL: z
+    .string()
+    .regex(z.regexes.html5Email, 'expected an e-mail address')
+    .max(254, 'expected an e-mail address of at most 254 characters')
+    .optional(),
+  ADMIN_PASSWORD: z
+    .string()
+    .refine((password) => [...password].length >= 8, 'expected at least 8 characters')
+    .refine((password) => Buffer.byteLength(password) <= 1024, 'expected at most 1024 bytes')
+    .optional(),
+  REVOCATION_CHECK: z.literal('database', 'expected database').default('database'),
+  REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
+  JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
+  SWEEP_INTERVAL: seconds(60, DAY_SECONDS),
+  CORS_ORIGINS: list().refine(
+    (origins) => origins.every(isOrigin),
+    'expected origins such as https://app.example.com, separated by commas',
+  ),
+  TRUST_PROXY: z.enum(['true', 'false'], 'expected true or false').default('false'),
+  LOG_LEVEL: z
+    .enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'silent'],
+      'expected fatal, error, warn, info, debug or silent',
+    )
+    .default('info'),
+})
+
+type Environment = z.infer<typeof environment>
+
+/** What holds a secret is never quoted. */
+const SECRETS = new Set(['JWT_SECRET', 'JWT_PREVIOUS_KEYS', 'ADMIN_PASSWORD', 'DATABASE_URL'])
+
+/** The web IDE that talks to any server from its own origin (in development only). */
+const APOLLO_SANDBOX = 'https://studio.apollographql.com'
+
+/**
+ * Reads the settings from the environment; an empty variable counts as not given.
+ *
+ * @throws {@link StartError} that names every variable at fault, what came and what was expected.
+ */
+export function readSettings(env: Readonly<Record<string, string | undefined>>): Settings {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const parsed = environment.safeParse(given)
+  const faults = parsed.success ? [] : parsed.error.issues.map((issue) => describe(issue, given))
+
+  const keys = readKeys(given, faults)
+  if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
+  if (!parsed.success || faults.length > 0) {
+    throw new StartError(['These settings need mending:', ...faults].join('\n  '))
+  }
+
+  return { ...toSettings(parsed.data), ...keys }
+}
+
+function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys'> {
+  const isProduction = env.NODE_ENV === 'production'
+  return {
+    isProduction,
+    host: env.HOST,
+    port: env.PORT,
+    databaseUrl: env.DATABASE_URL ?? null,
+    dataDir: env.DATA_DIR,
+    databasePoolSize: env.DATABASE_POOL_SIZE,
+    issuer: env.JWT_ISSUER,
+    audience: env.JWT_AUDIENCE,
+    accessTokenTtlSeconds: env.ACCESS_TOKEN_TTL,
+    refreshTokenTtlSeconds: env.REFRESH_TOKEN_TTL,
+    refreshGraceSeconds: env.REFRESH_GRACE,
+    adminEmail: env.ADMIN_EMAIL ?? null,
+    adminPassword: env.ADMIN_PASSWORD ?? null,
+    revokedTokenStatus: env.REVOKED_TOKEN_STATUS === '403' ? 403 : 401,
+    journalRetentionDays: env.JOURNAL_RETENTION_DAYS,
+    sweepIntervalSeconds: env.SWEEP_INTERVAL,
+    corsOrigins: isProduction ? env.CORS_ORIGINS : [APOLLO_SANDBOX, ...env.CORS_ORIGINS],
+    trustProxy: env.TRUST_PROXY === 'true',
+    logLevel: env.LOG_LEVEL,
+  }
+}
+
+/** Production generates nothing: what must be given is named all at once. */
+function findMissing(given: Readonly<Record<string, string | undefined>>): string[] {
+  const missing: string[] = []
+  if (!given['DATABASE_URL'] && !given['DATA_DIR']) {
+    missing.push(
+      'DATABASE_URL: missing; expected a PostgreSQL to use (or DATA_DIR, to keep one of our own there)',
+    )
+  }
+  if (!given['JWT_SECRET'] && !given['JWT_PRIVATE_KEY_FILE']) {
+    missing.push('JWT_SECRET: missing; expected at least 32 bytes (or JWT_PRIVATE_KEY_FILE)')
+  }
+  return missing
+}
+
+/** Reads key files and tries every key, so that a wrong one is found now. */
+function readKeys(
+  given: Readonly<Record<string, string | undefined>>,
+  faults: string[],
+): Pick<Settings, 'signWith' | 'previousKeys'> {
+  const attempt = <Result>(name: string, make: () => Result): Result | null => {
+    try {
+      return make()
+    } catch (error) {
+      faults.push(`${name}: ${(error as Error).message}`)
+      return null
+    }
+  }
+
+  const { JWT_SECRET: secret, JWT_PRIVATE_KEY_FILE: file, JWT_PREVIOUS_KEYS: previous = '' } = given
+  if (secret) attempt('JWT_SECRET', () => createKeyRing({ signWith: secret }))
+  const signWith = file
+    ? attempt('JWT_PRIVATE_KEY_FILE', () => readPrivateKey(file))
+    : (secret ?? null)
+  const previousKeys = splitList(previous).map((entry, index) =>
+    attempt(`JWT_PREVIOUS_KEYS (entry ${index + 1})`, () => readPreviousKey(entry)),
+  )
+  return { signWith, previousKeys: previousKeys.filter((key) => key !== null) }
+}
+
+function readPrivateKey(file: string): string {
+  if (isPem(file)) throw new TypeError('expected the name of a file, got a key')
+
+  const signWith = readKeyFile(file, file)
+  if (!isPem(signWith)) throw new TypeError(`expected a PEM private key in ${file}`)
+  createKeyRing({ signWith })
+  return signWith
+}
+
+function readPreviousKey(entry: string): string {
+  const isFile = existsSync(entry) || looksLikeFile(entry)
+  const description = 'what looks like a file (a secret that does goes into one)'
+  const key = isFile ? readKeyFile(entry, description).trim() : entry
+  createKeyRing({ signWith: '0'.repeat(32), previous: [key] })
+  return key
+}
+
+/**
+ * Whether a file is meant, be it there or not: its name must not become a secret that can be guessed.
+ *
+ * A secret may hold a slash when it is base64.
+ */
+function looksLikeFile(entry: string): boolean {
+  if (isPem(entry)) return false
+  if (entry.startsWith('/') || /\.(pem|key|pub|crt|cer|der|jwk|json|txt)$/i.test(entry)) return true
+  return entry.includes('/') && Buffer.from(entry, 'base64').toString('base64') !== entry
+}
+
+function isPem(text: string): boolean {
+  return text.includes('-----BEGIN ')
+}
+
+/** @param description - What to call the file: an entry that may be a secret is not quoted. */
+function readKeyFile(file: string, description: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new TypeError(`cannot read ${description}: ${code}`, { cause: error })
+  }
+}
+
+function describe(
+  issue: z.core.$ZodIssue,
+  given: Readonly<Record<string, string | undefined>>,
+): string {
+  const name = String(issue.path[0])
+  const got = SECRETS.has(name) ? 'a value that is not shown' : JSON.stringify(given[name])
+  return `${name}: got ${got}; ${issue.message}`
+}
+
+function wholeNumber(fallback: number, min: number, max: number): z.ZodType<number> {
+  const expected = `expected a whole number from ${min} to ${max}`
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, expected)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, expected)
+    .default(fallback)
+}
+
+function list(): z.ZodType<readonly string[]> {
+  return z.string().transform(splitList).default([])
+}
+
+function splitList(text: string): string[] {
+  return text
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '')
+}
+
+/** As browsers send it: in lower case, nothing after the port. */
+function isOrigin(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@A-Z]+$/.test(text)
+}

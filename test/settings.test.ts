@@ -1,0 +1,452 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readSettings } from '../src/settings.ts'
+import type { Settings } from '../src/settings.ts'
+import { StartError } from '../src/start-error.ts'
+import { createKeyRing } from '../src/token/keys.ts'
+import { es256, errorOf, rs256 } from './token/forge.ts'
+
+const SECRET = 'correct-horse-battery-staple-and-then-some'
+const OLD_SECRET = 'incorrect-horse-battery-staple-and-then-some'
+const DATABASE = 'postgresql://portcullis:sesame-of-the-database@db.example:5432/portcullis'
+const PRODUCTION = { NODE_ENV: 'production', DATABASE_URL: DATABASE, JWT_SECRET: SECRET }
+
+let folder: string
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis settings '))
+})
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true })
+})
+
+function write(name: string, content: string | Uint8Array): string {
+  const file = join(folder, name)
+  writeFileSync(file, content)
+  return file
+}
+
+/** What is said of each fault, in the lines below the first. */
+function faultsOf(env: Readonly<Record<string, string | undefined>>): string[] {
+  const error = errorOf(() => readSettings(env))
+  expect(error).toBeInstanceOf(StartError)
+  const [first, ...faults] = (error as StartError).message.split('\n  ')
+  expect(first).toBe('These settings need mending:')
+  return faults
+}
+
+function namesIn(faults: readonly string[]): string[] {
+  return faults.map((fault) => fault.split(':')[0]!).toSorted()
+}
+
+describe('readSettings', () => {
+  it('needs nothing', () => {
+    expect(readSettings({})).toEqual({
+      isProduction: false,
+      host: '127.0.0.1',
+      port: 4000,
+      databaseUrl: null,
+      dataDir: '.portcullis',
+      databasePoolSize: 10,
+      signWith: null,
+      previousKeys: [],
+      issuer: 'portcullis',
+      audience: 'portcullis',
+      accessTokenTtlSeconds: 900,
+      refreshTokenTtlSeconds: 2_592_000,
+      refreshGraceSeconds: 5,
+      adminEmail: null,
+      adminPassword: null,
+      revokedTokenStatus: 401,
+      journalRetentionDays: 90,
+      sweepIntervalSeconds: 60,
+      corsOrigins: ['https://studio.apollographql.com'],
+      trustProxy: false,
+      logLevel: 'info',
+    })
+  })
+
+  it('takes an empty variable for one that is not given', () => {
+    const names = `
+      NODE_ENV HOST PORT DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
+      JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
+      ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
+      JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
+      .trim()
+      .split(/\s+/)
+    const empty = Object.fromEntries(names.map((name) => [name, '']))
+    const notGiven = Object.fromEntries(names.map((name) => [name, undefined]))
+
+    expect(readSettings(empty)).toEqual(readSettings({}))
+    expect(readSettings(notGiven)).toEqual(readSettings({}))
+  })
+
+  it.each<[name: string, value: string, setting: keyof Settings, read: unknown]>([
+    ['NODE_ENV', 'test', 'isProduction', false],
+    ['HOST', '0.0.0.0', 'host', '0.0.0.0'],
+    ['HOST', '::1', 'host', '::1'],
+    ['PORT', '0', 'port', 0],
+    ['PORT', '65535', 'port', 65_535],
+    ['DATABASE_URL', DATABASE, 'databaseUrl', DATABASE],
+    [
+      'DATABASE_URL',
+      'postgres://localhost/portcullis',
+      'databaseUrl',
+      'postgres://localhost/portcullis',
+    ],
+    ['DATABASE_POOL_SIZE', '25', 'databasePoolSize', 25],
+    ['DATA_DIR', '/var/lib/portcullis', 'dataDir', '/var/lib/portcullis'],
+    ['JWT_SECRET', SECRET, 'signWith', SECRET],
+    ['JWT_SECRET', 'ü'.repeat(16), 'signWith', 'ü'.repeat(16)],
+    ['JWT_ISSUER', 'https://id.example.com', 'issuer', 'https://id.example.com'],
+    ['JWT_AUDIENCE', 'shop', 'audience', 'shop'],
+    ['ACCESS_TOKEN_TTL', '60', 'accessTokenTtlSeconds', 60],
+    ['ACCESS_TOKEN_TTL', '86400', 'accessTokenTtlSeconds', 86_400],
+    ['REFRESH_TOKEN_TTL', '1', 'refreshTokenTtlSeconds', 1],
+    ['REFRESH_GRACE', '0', 'refreshGraceSeconds', 0],
+    ['ADMIN_EMAIL', 'ada@example.com', 'adminEmail', 'ada@example.com'],
+    ['ADMIN_PASSWORD', 'a gate of iron, öl', 'adminPassword', 'a gate of iron, öl'],
+    ['REVOCATION_CHECK', 'database', 'port', 4000],
+    ['REVOKED_TOKEN_STATUS', '401', 'revokedTokenStatus', 401],
+    ['REVOKED_TOKEN_STATUS', '403', 'revokedTokenStatus', 403],
+    ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
+    ['SWEEP_INTERVAL', '5', 'sweepIntervalSeconds', 5],
+    ['TRUST_PROXY', 'true', 'trustProxy', true],
+    ['TRUST_PROXY', 'false', 'trustProxy', false],
+    ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
+  ])('reads %s=%s', (name, value, setting, read) => {
+    const settings = readSettings({ [name]: value })
+
+    expect(settings[setting]).toBe(read)
+    expect(settings).toEqual({ ...readSettings({}), [setting]: read })
+  })
+
+  it.each<[name: string, value: string, expected: string]>([
+    ['PORT', '-1', 'a whole number from 0 to 65535'],
+    ['PORT', '65536', 'a whole number from 0 to 65535'],
+    ['PORT', '99999999999999999999', 'a whole number from 0 to 65535'],
+    ['PORT', 'http', 'a whole number from 0 to 65535'],
+    ['PORT', '4000.5', 'a whole number from 0 to 65535'],
+    ['PORT', '4e3', 'a whole number from 0 to 65535'],
+    ['PORT', '0x50', 'a whole number from 0 to 65535'],
+    ['PORT', ' 4000', 'a whole number from 0 to 65535'],
+    ['PORT', '٤٠٠٠', 'a whole number from 0 to 65535'],
+    ['DATABASE_POOL_SIZE', '1', 'a whole number from 2 to 1000'],
+    ['ACCESS_TOKEN_TTL', '0', 'a whole number from 1 to 86400'],
+    ['ACCESS_TOKEN_TTL', '86401', 'a whole number from 1 to 86400'],
+    ['ACCESS_TOKEN_TTL', '15m', 'a whole number from 1 to 86400'],
+    ['ACCESS_TOKEN_TTL', 'Infinity', 'a whole number from 1 to 86400'],
+    ['ACCESS_TOKEN_TTL', 'NaN', 'a whole number from 1 to 86400'],
+    ['REFRESH_TOKEN_TTL', '0', 'a whole number from 1 to 31622400'],
+    ['REFRESH_TOKEN_TTL', '-900', 'a whole number from 1 to 31622400'],
+    ['REFRESH_GRACE', '61', 'a whole number from 0 to 60'],
+    ['JOURNAL_RETENTION_DAYS', '0', 'a whole number from 1 to 36500'],
+    ['SWEEP_INTERVAL', '0', 'a whole number from 1 to 86400'],
+    ['ADMIN_EMAIL', 'ada', 'an e-mail address'],
+    ['ADMIN_EMAIL', 'ada@example.com, grace@example.com', 'an e-mail address'],
+    ['ADMIN_EMAIL', ' ada@example.com', 'an e-mail address'],
+    ['REVOCATION_CHECK', 'memory', 'database'],
+    ['REVOCATION_CHECK', 'DATABASE', 'database'],
+    ['REVOKED_TOKEN_STATUS', '400', '401 or 403'],
+    ['REVOKED_TOKEN_STATUS', '401 ', '401 or 403'],
+    ['TRUST_PROXY', 'yes', 'true or false'],
+    ['TRUST_PROXY', '1', 'true or false'],
+    ['LOG_LEVEL', 'verbose', 'fatal, error, warn, info, debug or silent'],
+    ['CORS_ORIGINS', 'app.example.com', 'origins such as https://app.example.com'],
+    ['CORS_ORIGINS', 'https://app.example.com/', 'origins such as https://app.example.com'],
+    ['CORS_ORIGINS', 'https://a.example, *', 'origins such as https://app.example.com'],
+  ])('refuses %s=%s, says so, and what it expected', (name, value, expected) => {
+    const [fault, ...others] = faultsOf({ [name]: value })
+
+    expect(others).toEqual([])
+    expect(fault).toMatch(new RegExp(`^${name}: got .*; expected `))
+    expect(fault).toContain(JSON.stringify(value))
+    expect(fault).toContain(expected)
+  })
+
+  it('bounds the names that stand in every token', () => {
+    for (const name of ['JWT_ISSUER', 'JWT_AUDIENCE']) {
+      expect(readSettings({ [name]: 'i'.repeat(255) })).toBeDefined()
+      expect(faultsOf({ [name]: 'i'.repeat(256) })).toEqual([
+        expect.stringMatching(`^${name}: got`),
+      ])
+    }
+  })
+
+  it('bounds the e-mail address of the admin as that of everybody', () => {
+    const address = (length: number) => `ada@${'b.'.repeat(120)}`.padEnd(length, 'c')
+
+    expect(readSettings({ ADMIN_EMAIL: address(254) })).toBeDefined()
+    expect(faultsOf({ ADMIN_EMAIL: address(255) })).toEqual([
+      expect.stringMatching(/^ADMIN_EMAIL: got .*; expected an e-mail address of at most 254/),
+    ])
+  })
+
+  it('names every fault at once', () => {
+    const faults = faultsOf({
+      PORT: 'http',
+      DATABASE_URL: 'mysql://localhost',
+      JWT_SECRET: 'short',
+      JWT_PREVIOUS_KEYS: `${OLD_SECRET},brief`,
+      ACCESS_TOKEN_TTL: '0',
+      REVOKED_TOKEN_STATUS: '418',
+    })
+
+    expect(namesIn(faults)).toEqual([
+      'ACCESS_TOKEN_TTL',
+      'DATABASE_URL',
+      'JWT_PREVIOUS_KEYS (entry 2)',
+      'JWT_SECRET',
+      'PORT',
+      'REVOKED_TOKEN_STATUS',
+    ])
+  })
+
+  it('ignores what is not for it', () => {
+    expect(readSettings({ PATH: '/usr/bin', port: '1', JWT_SECRET_FILE: 'x' })).toEqual(
+      readSettings({}),
+    )
+  })
+
+  it('separates origins by commas, and adds that of Apollo Sandbox in development only', () => {
+    const CORS_ORIGINS = 'https://app.example.com, http://localhost:3000,,capacitor://localhost'
+    const origins = ['https://app.example.com', 'http://localhost:3000', 'capacitor://localhost']
+
+    expect(readSettings({ CORS_ORIGINS }).corsOrigins).toEqual([
+      'https://studio.apollographql.com',
+      ...origins,
+    ])
+    expect(readSettings({ ...PRODUCTION, CORS_ORIGINS }).corsOrigins).toEqual(origins)
+  })
+})
+
+describe('in production', () => {
+  // Q32
+  it('names all that is missing at once: no key and no database is made up', () => {
+    expect(faultsOf({ NODE_ENV: 'production' })).toEqual([
+      expect.stringMatching(/^DATABASE_URL: missing; expected a PostgreSQL .*DATA_DIR/),
+      expect.stringMatching(
+        /^JWT_SECRET: missing; expected at least 32 bytes .*JWT_PRIVATE_KEY_FILE/,
+      ),
+    ])
+  })
+
+  it('names what is missing beside what is wrong', () => {
+    const faults = faultsOf({ NODE_ENV: 'production', DATABASE_URL: '', PORT: 'http' })
+
+    expect(namesIn(faults)).toEqual(['DATABASE_URL', 'JWT_SECRET', 'PORT'])
+  })
+
+  it.each([
+    ['a database and a secret', PRODUCTION],
+    ['a folder for a database of its own', { ...PRODUCTION, DATABASE_URL: '', DATA_DIR: '/data' }],
+  ])('is content with %s', (_what, env) => {
+    expect(readSettings(env)).toMatchObject({ isProduction: true, signWith: SECRET })
+  })
+
+  it('is content with a key file in the place of a secret', () => {
+    const file = write('production.pem', rs256.signWith)
+
+    expect(
+      readSettings({ ...PRODUCTION, JWT_SECRET: '', JWT_PRIVATE_KEY_FILE: file }).signWith,
+    ).toBe(rs256.signWith)
+  })
+})
+
+describe('keys', () => {
+  // Q36
+  it.each<[what: string, env: Record<string, string>, secret: string]>([
+    ['a secret that is too short', { JWT_SECRET: 'sesame-open' }, 'sesame'],
+    [
+      'a secret that is a broken key',
+      { JWT_SECRET: '-----BEGIN PRIVATE KEY-----\nsesame0000000000000' },
+      'sesame',
+    ],
+    ['an old secret that is too short', { JWT_PREVIOUS_KEYS: 'sesame-open' }, 'sesame'],
+    [
+      'an old secret that looks like a file',
+      { JWT_PREVIOUS_KEYS: '/sesame/open/sesame/open/sesame/open' },
+      'sesame',
+    ],
+    [
+      'an old key that is broken',
+      { JWT_PREVIOUS_KEYS: '-----BEGIN PUBLIC KEY-----\nsesame' },
+      'sesame',
+    ],
+    [
+      'the key in the place of its file',
+      { JWT_PRIVATE_KEY_FILE: '-----BEGIN PRIVATE KEY-----\nsesame' },
+      'sesame',
+    ],
+    ['a password that is too short', { ADMIN_PASSWORD: 'sesame' }, 'sesame'],
+    ['a password that is too long', { ADMIN_PASSWORD: 'sesame'.repeat(200) }, 'sesame'],
+    ['a database with its password', { DATABASE_URL: 'mysql://root:sesame@localhost' }, 'sesame'],
+    [
+      'a database that is no URL',
+      { DATABASE_URL: 'postgresql://root:sesame@local host:port/x' },
+      'sesame',
+    ],
+  ])('never appear in a message: %s', (_what, env, secret) => {
+    const faults = faultsOf(env)
+
+    expect(faults).toHaveLength(1)
+    expect(faults[0]).toMatch(new RegExp(`^${Object.keys(env)[0]}\\b`))
+    expect(faults[0]).not.toContain(secret)
+  })
+
+  // Q32
+  it.each([
+    ['JWT_SECRET', 'x'.repeat(31), 'JWT_SECRET: expected a secret of at least 32 bytes, got 31'],
+    [
+      'JWT_PREVIOUS_KEYS',
+      'x'.repeat(31),
+      'JWT_PREVIOUS_KEYS (entry 1): expected a secret of at least 32 bytes, got 31',
+    ],
+  ])('need 32 bytes: %s', (name, value, fault) => {
+    expect(faultsOf({ [name]: value })).toEqual([fault])
+    expect(readSettings({ [name]: `${value}x` })).toBeDefined()
+  })
+
+  it.each([
+    ['RSA', rs256.signWith],
+    ['P-256', es256.signWith],
+  ])('are read from a file, which wins over a secret: %s', (name, pem) => {
+    const file = write(`${name} key.pem`, pem)
+
+    expect(readSettings({ JWT_SECRET: SECRET, JWT_PRIVATE_KEY_FILE: file }).signWith).toBe(pem)
+  })
+
+  it('are refused with the reason when their file is not there, is a folder or is no key', () => {
+    const missing = join(folder, 'missing.pem')
+    const notes = write('notes.txt', 'This is no key, though it is longer than 32 bytes.')
+
+    expect(faultsOf({ JWT_PRIVATE_KEY_FILE: missing })).toEqual([
+      `JWT_PRIVATE_KEY_FILE: cannot read ${missing}: ENOENT`,
+    ])
+    expect(faultsOf({ JWT_PRIVATE_KEY_FILE: folder })).toEqual([
+      `JWT_PRIVATE_KEY_FILE: cannot read ${folder}: EISDIR`,
+    ])
+    expect(faultsOf({ JWT_PRIVATE_KEY_FILE: notes })).toEqual([
+      `JWT_PRIVATE_KEY_FILE: expected a PEM private key in ${notes}`,
+    ])
+  })
+
+  it('are refused for signing when they are public', () => {
+    const file = write('public.pem', rs256.verifyWith)
+
+    expect(faultsOf({ JWT_PRIVATE_KEY_FILE: file })).toEqual([
+      'JWT_PRIVATE_KEY_FILE: expected a PEM private key without a passphrase, got something else',
+    ])
+  })
+
+  it.each<[what: string, content: () => string, fault: RegExp]>([
+    ['a broken key', () => rs256.signWith.slice(0, 200), /expected a PEM .* got something else$/],
+    ['a key with a passphrase', encryptedKey, /without a passphrase/],
+    [
+      'a key of 1024 bits',
+      () => newPem('rsa', { modulusLength: 1024 }),
+      /at least 2048 bits .* got rsa 1024$/,
+    ],
+    ['P-384', () => newPem('ec', { namedCurve: 'P-384' }), /P-256 key, got ec secp384r1$/],
+    ['Ed25519', () => newPem('ed25519', {}), /P-256 key, got ed25519$/],
+  ])('are refused with the reason when the file holds %s', (_what, content, fault) => {
+    const file = write('wrong.pem', content())
+
+    for (const name of ['JWT_PRIVATE_KEY_FILE', 'JWT_PREVIOUS_KEYS']) {
+      const faults = faultsOf({ [name]: file })
+      expect(faults).toEqual([expect.stringMatching(fault)])
+      expect(faults[0]).toMatch(new RegExp(`^${name}`))
+    }
+  })
+})
+
+describe('older keys', () => {
+  // Q34
+  it('are secrets and files, separated by commas', () => {
+    const publicKey = write('old public.pem', rs256.verifyWith)
+    const privateKey = write('old private.pem', es256.signWith)
+    const secret = write('old secret.txt', `${OLD_SECRET}\n`)
+    const base64 = '/+'.repeat(21).replace('/', 'A').concat('A=')
+    const { previousKeys } = readSettings({
+      JWT_PREVIOUS_KEYS: [publicKey, ` ${SECRET} `, privateKey, '', secret, base64].join(','),
+    })
+    const ring = createKeyRing({
+      signWith: 'another secret of more than 32 bytes',
+      previous: previousKeys,
+    })
+
+    expect(previousKeys).toEqual([
+      rs256.verifyWith.trim(),
+      SECRET,
+      es256.signWith.trim(),
+      OLD_SECRET,
+      base64,
+    ])
+    expect([...ring.verifying.values()].map(({ algorithm }) => algorithm).toSorted()).toEqual([
+      'ES256',
+      'HS256',
+      'HS256',
+      'HS256',
+      'HS256',
+      'RS256',
+    ])
+    expect(ring.verifying.get(rs256.kid)?.algorithm).toBe('RS256')
+    expect(ring.verifying.get(es256.kid)?.algorithm).toBe('ES256')
+  })
+
+  // Q32
+  it.each([
+    ['an absolute path', '/run/secrets/jwt-public-key-of-last-year'],
+    ['a path of letters only', '/run/secrets/jwt/public/key/of/last/year'],
+    ['a relative path', './keys/the-public-key-of-last-year'],
+    ['a path without a beginning', 'keys/public-key-of-the-year-2024-for-portcullis'],
+    ['a file name', 'the-public-key-of-last-year-for-portcullis.pem'],
+    ['a file name in capitals', 'THE-PUBLIC-KEY-OF-LAST-YEAR-FOR-PORTCULLIS.PEM'],
+  ])('that are missing files do not become secrets that can be guessed: %s', (_what, path) => {
+    expect(faultsOf({ JWT_PREVIOUS_KEYS: `${SECRET},${path}` })).toEqual([
+      'JWT_PREVIOUS_KEYS (entry 2): ' +
+        'cannot read what looks like a file (a secret that does goes into one): ENOENT',
+    ])
+  })
+
+  it('are refused when the file is a folder', () => {
+    mkdirSync(join(folder, 'keys'))
+
+    expect(faultsOf({ JWT_PREVIOUS_KEYS: join(folder, 'keys') })).toEqual([
+      expect.stringMatching(/^JWT_PREVIOUS_KEYS \(entry 1\): cannot read .*: EISDIR$/),
+    ])
+  })
+
+  // Q22, Q32
+  it.each<[what: string, content: () => string | Uint8Array]>([
+    ['in DER', () => keyOf('spki', 'der')],
+    ['as a JSON Web Key', () => JSON.stringify({ kty: 'RSA', n: 'AQAB'.repeat(20), e: 'AQAB' })],
+    ['for SSH', () => `ssh-rsa ${'AAAAB3Nz'.repeat(20)} ada@laptop`],
+  ])('that are public do not become secrets in another form: %s', (_what, content) => {
+    const file = write('other form', content())
+
+    expect(faultsOf({ JWT_PREVIOUS_KEYS: file })).toEqual([
+      'JWT_PREVIOUS_KEYS (entry 1): expected a secret or a PEM key, got a key in another form',
+    ])
+  })
+})
+
+function keyOf(type: 'spki', format: 'der'): Uint8Array {
+  return generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type, format })
+}
+
+function newPem(type: string, options: object): string {
+  const { privateKey } = generateKeyPairSync(type as 'rsa', options as { modulusLength: number })
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+}
+
+function encryptedKey(): string {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return privateKey
+    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'sesame' })
+    .toString()
+}
