@@ -132,7 +132,7 @@ export class Accounts {
     checkNewPassword(newPassword, 'newPassword')
     const passwordHash = await hashPassword(newPassword)
 
-    return this.#run(async (manager) => {
+    const tokens = await this.#run(async (manager) => {
       await this.#options.revocations.revokeWithin(
         manager,
         {
@@ -149,6 +149,8 @@ export class Accounts {
       if (changed === 0) throw new InvalidCredentialsError()
       return current.sessions.renewWithin(manager, current.sessionId, account.id, current.device)
     })
+    this.#options.revocations.announce()
+    return tokens
   }
 
   /** Refuses this person's tokens, logins and refreshes from now on. */
@@ -182,7 +184,7 @@ export class Accounts {
     apply: (manager: EntityManager) => Promise<Account | null>,
   ): Promise<AccountChange> {
     const { revocations } = this.#options
-    return this.#run(async (manager) => {
+    const change = await this.#run(async (manager) => {
       const { id: subject } = await getAccount(manager, id)
       const target = { scope: 'SUBJECT', subject } as const
       await revocations.lockWithin(manager, target)
@@ -197,6 +199,8 @@ export class Accounts {
       const revocation = await revocations.latestCutOffWithin(manager, target)
       return { account: await getAccount(manager, id), revocation, alreadyDone: true }
     })
+    revocations.announce()
+    return change
   }
 
   async #find(condition: string, value: string): Promise<Account | null> {

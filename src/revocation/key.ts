@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Token } from '../token/claims.ts'
-import type { RevocationTarget } from './revocation.ts'
+import type { Revocation, RevocationTarget } from './revocation.ts'
 
 /**
  * What an entry is looked up by: 128 bits of a hash, written as a UUID.
@@ -40,6 +40,27 @@ export function keyOfTarget(target: RevocationTarget): RevocationKey {
   }
 }
 
+/** The members of an entry that make its key. */
+export type WhatItHits = Pick<
+  Revocation,
+  'scope' | 'issuer' | 'tokenId' | 'digest' | 'sessionId' | 'subject'
+>
+
+/** The key under which an entry stands. */
+export function keyOfEntry(entry: WhatItHits): RevocationKey {
+  const { scope, issuer, tokenId, digest, sessionId, subject } = entry
+  switch (scope) {
+    case 'TOKEN':
+      return digest === null ? toKey(['TOKEN', issuer, tokenId]) : digestKey(digest)
+    case 'SESSION':
+      return toKey(['SESSION', sessionId])
+    case 'SUBJECT':
+      return subjectKey(subject as string)
+    case 'EVERYONE':
+      return EVERYONE_KEY
+  }
+}
+
 export function digestKey(digest: string): RevocationKey {
   return toKey(['DIGEST', digest])
 }
@@ -48,7 +69,7 @@ export function subjectKey(subject: string): RevocationKey {
   return toKey(['SUBJECT', subject])
 }
 
-function toKey(parts: readonly string[]): RevocationKey {
+function toKey(parts: ReadonlyArray<string | null>): RevocationKey {
   const hex = hash('sha256', JSON.stringify(parts), 'hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`
 }

@@ -1,4 +1,5 @@
-import DataLoader from 'dataloader'
+import { createBatched } from '../batch.ts'
+import type { BatchOptions } from '../batch.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../time-limit.ts'
 import type { Token } from '../token/claims.ts'
@@ -9,58 +10,53 @@ import type { RevocationStore } from './store.ts'
 export type RevocationCheck = (token: Token) => Promise<Revocation | null>
 
 /** The bounds of one look-up. */
-export interface RevocationLoaderOptions {
-  /** The most tokens in one statement. */
-  readonly maxBatchSize?: number
+export interface RevocationLoaderOptions extends BatchOptions {
   /** How long one statement may take, in milliseconds. A check waits for two of them at the most. */
   readonly timeoutMs?: number
+  /** Told of every look-up, for statistics. */
+  readonly onLookUp?: ((lookUp: LookUp) => void) | undefined
+}
+
+/** One statement, as statistics see it. */
+export interface LookUp {
+  /** How many tokens were asked about. */
+  readonly tokens: number
+  readonly seconds: number
+  /** Whether the store answered; otherwise all of them were refused. */
+  readonly isAnswered: boolean
 }
 
 /**
  * Makes the check of a node: whatever is asked at the same time, by any field of any request, goes in one statement.
  *
- * While a statement is under way, new questions gather for the next one; that bounds both the statements per second
- * and the wait. Nothing is cached, because an answer given again could be older than a revocation.
+ * What the store can rule out from memory is not asked at all. Nothing is cached, because an answer given again could
+ * be older than a revocation.
  *
  * @returns A function that throws {@link RevocationUnavailableError} when the store gives no answer in time.
  */
 export function createRevocationCheck(
-  store: Pick<RevocationStore, 'findFor'>,
-  { maxBatchSize = 1000, timeoutMs = 400 }: RevocationLoaderOptions = {},
+  store: Pick<RevocationStore, 'findFor' | 'rulesOut'>,
+  { timeoutMs = 400, onLookUp, ...options }: RevocationLoaderOptions = {},
 ): RevocationCheck {
-  const gathered: Array<() => void> = []
-  let underWay = 0
+  const lookUp = createBatched<Token, Revocation | null>(async (tokens) => {
+    const startedAt = performance.now()
+    const report = (isAnswered: boolean): void => {
+      const seconds = (performance.now() - startedAt) / 1000
+      onLookUp?.({ tokens: tokens.length, seconds, isAnswered })
+    }
 
-  const loader = new DataLoader<Token, Revocation | null>(
-    async (tokens) => {
-      try {
-        return await find(store, tokens, timeoutMs)
-      } catch (error) {
-        const cause = error instanceof RevocationUnavailableError ? error.cause : error
-        return tokens.map(() => new RevocationUnavailableError(cause))
-      } finally {
-        underWay -= 1
-        dispatchGathered()
-      }
-    },
-    { cache: false, maxBatchSize, batchScheduleFn: gather },
-  )
+    try {
+      const found = await find(store, tokens, timeoutMs)
+      report(true)
+      return found
+    } catch (error) {
+      report(false)
+      const cause = error instanceof RevocationUnavailableError ? error.cause : error
+      return tokens.map(() => new RevocationUnavailableError(cause))
+    }
+  }, options)
 
-  function gather(dispatch: () => void): void {
-    gathered.push(dispatch)
-    // After this turn's sockets were read, so that their requests go together.
-    if (gathered.length === 1) setImmediate(dispatchGathered)
-  }
-
-  /** All at once, even what one batch does not hold: else the last would wait for more than two statements. */
-  function dispatchGathered(): void {
-    if (underWay > 0) return
-    const batches = gathered.splice(0)
-    underWay = batches.length
-    for (const dispatch of batches) dispatch()
-  }
-
-  return (token) => loader.load(token)
+  return async (token) => (store.rulesOut?.(token) ? null : lookUp(token))
 }
 
 async function find(

@@ -162,3 +162,44 @@ export const deleteOldEvents = `
     limit $1
     for update skip locked
   ))`
+
+/** The name under which nodes tell each other that the journal has grown. */
+const CHANNEL = 'portcullis_revocation'
+
+export const listen = `listen ${CHANNEL}`
+export const notify = `notify ${CHANNEL}`
+
+/**
+ * What was committed since an earlier snapshot, and the snapshot of this very statement. $1: the earlier one's xmax;
+ * $2: the transactions that it saw under way.
+ *
+ * So no line is skipped, whatever the order of the commits, and none is read twice, however long a transaction
+ * elsewhere is open. One row at least.
+ */
+export const readJournal = {
+  name: 'portcullis-read-journal',
+  text: `
+    select txid_current_snapshot()::text as snapshot, clock_timestamp() as now, entry.*
+    from (select) as always
+    left join (
+      select ${whatItHits} from revocation_event
+      where kind = 'REVOKED' and transaction_id >= $1::bigint
+      union all
+      select ${whatItHits} from revocation_event
+      where kind = 'REVOKED' and transaction_id = any($2::bigint[])
+    ) as entry on true`,
+}
+
+/**
+ * Everything in force that was made since an instant, in PostgreSQL's binary form: key, reach (as `reachOf` says) and
+ * expiry.
+ */
+export function copyInForce(since: Date | null): string {
+  const from = since === null ? '' : `and revoked_at >= '${since.toISOString()}'`
+  return `
+    copy (
+      select key, case when scope in ('SUBJECT', 'EVERYONE') then revoked_at else expires_at end, expires_at
+      from revocation
+      where expires_at > clock_timestamp() ${from}
+    ) to stdout (format binary)`
+}

@@ -8,6 +8,7 @@ import type { Token } from '../token/claims.ts'
 import { EVERYONE_KEY, digestKey, keyOfTarget, keysOfToken, subjectKey } from './key.ts'
 import type { RevocationKey } from './key.ts'
 import { DEFAULT_TOKEN_LIFETIME_SECONDS, forgetAt } from './retention.ts'
+import type { RevocationReplica } from './replica.ts'
 import { findRevoking } from './revocation.ts'
 import type { Revocation, RevocationTarget } from './revocation.ts'
 import * as sql from './postgres-sql.ts'
@@ -62,6 +63,8 @@ export interface PostgresRevocationStoreOptions {
    * database's clock was set back spares what was issued before that.
    */
   readonly sessions?: SessionKeeper
+  /** Answers checks from memory. Start it before, and stop it when you are done. */
+  readonly replica?: RevocationReplica
 }
 
 /**
@@ -75,12 +78,13 @@ export class PostgresRevocationStore implements RevocationStore {
   readonly maxTokenLifetimeSeconds: number
   readonly #dataSource: DataSource
   readonly #options: PostgresRevocationStoreOptions
-  readonly #clock = new StoreClock()
+  readonly #clock: StoreClock
 
   constructor(dataSource: DataSource, options: PostgresRevocationStoreOptions = {}) {
     this.maxTokenLifetimeSeconds = options.maxTokenLifetimeSeconds ?? DEFAULT_TOKEN_LIFETIME_SECONDS
     this.#dataSource = dataSource
     this.#options = options
+    this.#clock = options.replica?.clock ?? new StoreClock()
   }
 
   now(): number {
@@ -89,6 +93,10 @@ export class PostgresRevocationStore implements RevocationStore {
 
   async ping(): Promise<void> {
     await this.#find([])
+  }
+
+  rulesOut(token: Token): boolean {
+    return this.#options.replica?.rulesOut(token) ?? false
   }
 
   async findFor(tokens: readonly Token[]): Promise<ReadonlyArray<Revocation | null>> {
@@ -110,11 +118,21 @@ export class PostgresRevocationStore implements RevocationStore {
   }
 
   async revoke(request: RevocationRequest): Promise<RevocationOutcome> {
-    return runTransaction(this.#dataSource, (manager) => this.revokeWithin(manager, request))
+    const outcome = await runTransaction(this.#dataSource, (manager) =>
+      this.revokeWithin(manager, request),
+    )
+    this.announce()
+    return outcome
+  }
+
+  /** Tells other nodes' replicas that something was committed; they would find out by themselves, a little later. */
+  announce(): void {
+    this.#options.replica?.announce()
   }
 
   /**
-   * Revokes as part of a transaction of yours: it holds once you commit, and you answer only then.
+   * Revokes as part of a transaction of yours: it holds once you commit, and you answer only then ({@link announce}
+   * after it spares other nodes' replicas the wait).
    *
    * @param options.always - Make a cut-off of its own even if an earlier one already reaches as far.
    */
@@ -124,9 +142,12 @@ export class PostgresRevocationStore implements RevocationStore {
     { always = false }: { always?: boolean } = {},
   ): Promise<RevocationOutcome> {
     const { target } = request
-    return target.scope === 'SUBJECT' || target.scope === 'EVERYONE'
+    const outcome = await (target.scope === 'SUBJECT' || target.scope === 'EVERYONE'
       ? this.#cutOff(manager, request, target, always)
-      : this.#revokeOnce(manager, request)
+      : this.#revokeOnce(manager, request))
+    // Also one that stood already: another node made it, perhaps a moment ago.
+    this.#options.replica?.add(outcome.revocation)
+    return outcome
   }
 
   /** Until your transaction ends no token can be issued, and no cut-off made, for the target. */
@@ -145,6 +166,7 @@ export class PostgresRevocationStore implements RevocationStore {
       keyOfTarget(target),
       kept,
     ])
+    if (found) this.#options.replica?.add(found)
     return found ?? null
   }
 

@@ -73,8 +73,19 @@ export function findRevoking(token: Token, entries: Iterable<Revocation>): Revoc
   return found
 }
 
-/** Compares in the cut-off's whole milliseconds; a part of one counts as before, so that doubt revokes. */
 function wasIssuedAtOrBefore(token: Token, cutOff: Date): boolean {
-  const issuedAtMicros = Math.round(token.issuedAt * 1e6)
-  return Math.floor(issuedAtMicros / 1000) <= cutOff.getTime()
+  return issuedAtMs(token) <= cutOff.getTime()
+}
+
+/** The latest issue time of a token that an entry may reach: its cut-off, or its end when it hits whatever the time. */
+export function reachOf({ scope, revokedAt, expiresAt }: RevocationReach): Date {
+  return scope === 'SUBJECT' || scope === 'EVERYONE' ? revokedAt : expiresAt
+}
+
+type RevocationReach = Pick<Revocation, 'scope' | 'revokedAt' | 'expiresAt'>
+
+/** When a token was issued, in a cut-off's whole milliseconds; a part of one counts as before, so that doubt revokes. */
+export function issuedAtMs({ issuedAt }: Token): number {
+  const micros = Math.round(issuedAt * 1e6)
+  return Math.floor(micros / 1000)
 }

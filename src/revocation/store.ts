@@ -95,6 +95,14 @@ export interface RevocationStore {
    */
   findFor(tokens: readonly Token[]): Promise<ReadonlyArray<Revocation | null>>
 
+  /**
+   * Whether it is certain without asking anybody, from memory that is in step, that nothing revokes this token.
+   *
+   * `false` when that is not known: then {@link RevocationStore.findFor} tells. A store without such a memory leaves
+   * the method out.
+   */
+  rulesOut?(token: Token): boolean
+
   /** Finds the entry in force for a token that could not be verified. */
   findByDigest(digest: string): Promise<Revocation | null>
 

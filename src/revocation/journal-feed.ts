@@ -1,0 +1,158 @@
+import { Client } from 'pg'
+import type { ClientConfig, Pool } from 'pg'
+import { to as copyTo } from 'pg-copy-streams'
+import type { DataSource } from 'typeorm'
+import { CopiedEntries } from './copied-entries.ts'
+import type { TakeCopied } from './copied-entries.ts'
+import * as sql from './postgres-sql.ts'
+import type { Revocation } from './revocation.ts'
+
+/** A place in the journal: the transactions that had not ended when it was read so far. */
+export interface JournalPosition {
+  /** Everything from here on was still to come. */
+  readonly xmax: bigint
+  /** These, below it, were under way. */
+  readonly underWay: readonly string[]
+}
+
+/** What the journal says of an entry. */
+export type JournalEntry = Omit<Revocation, 'id' | 'note'>
+
+/** What was read of the journal, and when. */
+export interface JournalExtract {
+  readonly entries: readonly JournalEntry[]
+  /** Behind everything that was read. */
+  readonly position: JournalPosition
+  /** The database's clock. */
+  readonly now: Date
+}
+
+export interface JournalFeedOptions {
+  /** How long the database may take to answer or, while it sends much, to go on, in milliseconds. */
+  readonly timeLimitMs: number
+  /** Told that the journal may have grown. It may be told too often, or never. */
+  readonly onHint: () => void
+}
+
+/**
+ * Reads the journal over a connection of its own: a pool that is used up must not hold it back.
+ *
+ * Hints come over the same connection, so whoever reads regularly finds out that it is dead.
+ */
+export class JournalFeed {
+  readonly #client: Client
+  readonly #timeLimitMs: number
+
+  /** @throws when the database cannot be reached in time. */
+  static async open(dataSource: DataSource, options: JournalFeedOptions): Promise<JournalFeed> {
+    const client = new Client(readConnectionOptions(dataSource))
+    // What breaks the connection fails the next statement, which somebody waits for.
+    client.on('error', () => undefined)
+    client.on('notification', ({ processId }) => {
+      const { processID: own } = client as unknown as { readonly processID: number }
+      if (processId !== own) options.onHint()
+    })
+
+    const feed = new JournalFeed(client, options)
+    try {
+      await client.connect()
+      await feed.#ask(sql.listen)
+      return feed
+    } catch (error) {
+      feed.close()
+      throw error
+    }
+  }
+
+  private constructor(client: Client, { timeLimitMs }: JournalFeedOptions) {
+    this.#client = client
+    this.#timeLimitMs = timeLimitMs
+  }
+
+  /** Reads what was committed behind a position; without one nothing, for a start. */
+  async read(from: JournalPosition | null): Promise<JournalExtract> {
+    const values = from ? [String(from.xmax), from.underWay] : [MAX_TRANSACTION_ID, []]
+    const { rows } = await this.#client.query<JournalRow>({
+      ...sql.readJournal,
+      values,
+      ...this.#limit(),
+    })
+    const [{ snapshot, now }] = rows as [JournalRow]
+    return {
+      entries: rows.filter(({ scope }) => scope !== null) as JournalEntry[],
+      position: parseSnapshot(snapshot),
+      now,
+    }
+  }
+
+  /** Reads everything in force that was made since an instant, or ever. */
+  async copyInForce(since: Date | null, take: TakeCopied): Promise<void> {
+    const stream = this.#client.query(copyTo(sql.copyInForce(since)))
+    const silence = setTimeout(() => {
+      stream.destroy(new Error(`It did not go on in time (${this.#timeLimitMs} ms)`))
+    }, this.#timeLimitMs)
+
+    const entries = new CopiedEntries(take)
+    try {
+      for await (const chunk of stream) {
+        silence.refresh()
+        entries.push(chunk as Buffer)
+      }
+      entries.end()
+    } finally {
+      clearTimeout(silence)
+    }
+  }
+
+  /** Hints to all who read this journal that it has grown. */
+  async announce(): Promise<void> {
+    await this.#ask(sql.notify)
+  }
+
+  /** Ends at once, whatever is under way. */
+  close(): void {
+    const { stream } = (this.#client as unknown as { connection: { stream: { destroy(): void } } })
+      .connection
+    stream.destroy()
+  }
+
+  async #ask(text: string): Promise<void> {
+    await this.#client.query({ text, ...this.#limit() })
+  }
+
+  #limit(): { query_timeout: number } {
+    return { query_timeout: this.#timeLimitMs }
+  }
+}
+
+/** All but the first two are `null` when nothing was read. */
+type JournalRow = { readonly snapshot: string; readonly now: Date } & (
+  | JournalEntry
+  | Record<keyof JournalEntry, null>
+)
+
+const MAX_TRANSACTION_ID = String(2n ** 63n - 1n)
+
+/** How long a connection may take, in milliseconds, when the pool sets no limit. */
+const CONNECT_MS = 2000
+
+/** Those of the pool. Time limits are set by statement: reading everything may take long. */
+function readConnectionOptions(dataSource: DataSource): ClientConfig {
+  const { options } = (dataSource.driver as unknown as { master: Pool }).master
+  // The pool hides the password from whoever lists its options.
+  const { password, connectionTimeoutMillis = CONNECT_MS } = options
+  return {
+    ...options,
+    password,
+    connectionTimeoutMillis,
+    application_name: 'portcullis-replica',
+    statement_timeout: 0,
+    query_timeout: 0,
+  }
+}
+
+/** @param snapshot - `xmin:xmax:xip_list`, as PostgreSQL writes it. */
+function parseSnapshot(snapshot: string): JournalPosition {
+  const [, xmax = '', underWay = ''] = snapshot.split(':')
+  return { xmax: BigInt(xmax), underWay: underWay === '' ? [] : underWay.split(',') }
+}
