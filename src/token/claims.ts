@@ -61,7 +61,7 @@ export function readClaims(
   if (exp <= iat) return 'exp is not after iat'
   // A millisecond more, because neither number need be exact in binary.
   if (exp - iat > rules.maxLifetimeSeconds + 0.001) return 'exp is too far from iat'
-  if (iat > now + MAX_CLOCK_SKEW_SECONDS) return 'iat is in the future'
+  if (isIssuedInFuture(iat, now)) return 'iat is in the future'
   if (nbf !== undefined && nbf > now + MAX_CLOCK_SKEW_SECONDS) return 'nbf is in the future'
 
   return {
@@ -71,8 +71,13 @@ export function readClaims(
     sessionId: sid,
     issuedAt: iat,
     expiresAt: exp,
-    roles,
+    roles: Object.freeze(roles),
   }
+}
+
+/** @param iat - Seconds since the epoch, as `now`. */
+export function isIssuedInFuture(iat: number, now: number): boolean {
+  return iat > now + MAX_CLOCK_SKEW_SECONDS
 }
 
 function isAudience(aud: unknown, ours: string): boolean {

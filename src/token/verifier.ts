@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { TokenExpiredError, TokenInvalidError } from '../errors.ts'
-import { readClaims } from './claims.ts'
+import { isIssuedInFuture, readClaims } from './claims.ts'
 import type { ClaimRules, Token } from './claims.ts'
 import type { Key, KeyRing } from './keys.ts'
+import { VerifiedTokens } from './verified-tokens.ts'
 
 /** What a token has to be, by which keys and whose clock. */
 export interface TokenVerifierOptions extends ClaimRules {
@@ -23,9 +24,13 @@ export const MAX_TOKEN_LENGTH = 8192
 /** A header may hold these and whatever is ignorable; each of the others is an attack or not understood. */
 const REFUSED_HEADERS = ['crit', 'b64', 'jku', 'jwk', 'x5u', 'x5c', 'enc', 'zip']
 
-/** Decides whether a text is a token of ours. Pure but for the clock: no I/O, nothing of HTTP or GraphQL. */
+/**
+ * Decides whether a text is a token of ours. No I/O, nothing of HTTP or GraphQL; but for the clock, and for remembering
+ * whose signature holds, it is pure.
+ */
 export class TokenVerifier {
   readonly #options: TokenVerifierOptions
+  readonly #verified = new VerifiedTokens()
 
   constructor(options: TokenVerifierOptions) {
     this.#options = options
@@ -49,16 +54,11 @@ export class TokenVerifier {
    * @throws {@link TokenInvalidError} when it is not an authentic token of ours.
    */
   verifyIgnoringExpiry(text: string): Token {
-    const parts = splitToken(text)
-    const header = parseObject(parts.header, 'header')
-    const key = this.#keyFor(header)
+    const known = this.#verified.find(text)
+    // After the clock was set back it may be too early for a token that was verified before.
+    if (known !== undefined && !isIssuedInFuture(known.issuedAt, this.#options.now())) return known
 
-    verifySignature(text, key)
-    const payload = parseObject(parts.payload, 'payload')
-    const claims = readClaims(payload, this.#options, this.#options.now())
-    if (typeof claims === 'string') throw new TokenInvalidError(claims)
-
-    return { ...claims, digest: digestOf(parts.signingInput) }
+    return this.#read(text)
   }
 
   isExpired(token: Token): boolean {
@@ -81,6 +81,22 @@ export class TokenVerifier {
       if (!(error instanceof TokenInvalidError)) throw error
       return { kind: 'UNVERIFIED', digest: digestOf(signingInput) }
     }
+  }
+
+  #read(text: string): Token {
+    const parts = splitToken(text)
+    const header = parseObject(parts.header, 'header')
+    const key = this.#keyFor(header)
+
+    verifySignature(text, key)
+    const payload = parseObject(parts.payload, 'payload')
+    const claims = readClaims(payload, this.#options, this.#options.now())
+    if (typeof claims === 'string') throw new TokenInvalidError(claims)
+
+    // Requests share it.
+    const token = Object.freeze({ ...claims, digest: digestOf(parts.signingInput) })
+    if (payload['nbf'] === undefined) this.#verified.add(text, token)
+    return token
   }
 
   #keyFor(header: Record<string, unknown>): Key {
