@@ -53,7 +53,10 @@ export type {
 export { MemoryRevocationStore } from './revocation/memory-store.ts'
 export type { MemoryRevocationStoreOptions } from './revocation/memory-store.ts'
 export { createRevocationCheck } from './revocation/loader.ts'
-export type { RevocationCheck, RevocationLoaderOptions } from './revocation/loader.ts'
+export type { LookUp, RevocationCheck, RevocationLoaderOptions } from './revocation/loader.ts'
+export type { JournalEntry } from './revocation/journal-feed.ts'
+export { RevocationReplica } from './revocation/replica.ts'
+export type { ReplicaState, RevocationReplicaOptions } from './revocation/replica.ts'
 export { startSweeper } from './revocation/sweeper.ts'
 export type { Sweep, Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 

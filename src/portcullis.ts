@@ -9,11 +9,12 @@ import { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
 import type { RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
 import { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
 import { createRevocationCheck } from './revocation/loader.ts'
-import type { RevocationCheck } from './revocation/loader.ts'
+import type { LookUp, RevocationCheck } from './revocation/loader.ts'
 import type { RevocationStore } from './revocation/store.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 import type { SecurityLog } from './security-event.ts'
+import type { Token } from './token/claims.ts'
 import type { KeyRing } from './token/keys.ts'
 import { createTokenSigner } from './token/signer.ts'
 import type { SignedToken, TokenGrant, TokenSigner } from './token/signer.ts'
@@ -43,6 +44,8 @@ export interface PortcullisOptions extends Pick<
   readonly tokenLifetimeSeconds?: number
   /** Told who signed out, who revoked what, and whose revoked token was refused. */
   readonly log?: SecurityLog | undefined
+  /** Told of every look-up in the store, for statistics. */
+  readonly onLookUp?: ((lookUp: LookUp) => void) | undefined
 }
 
 /** One request's raw material. */
@@ -147,10 +150,18 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     now: () => store.now(),
   })
   const sign = createTokenSigner({ keys, issuer, audience, lifetimeSeconds: tokenLifetimeSeconds })
-  const check = createRevocationCheck(store)
+  const check = createRevocationCheck(store, { onLookUp: options.onLookUp })
+  const rulesOut = (token: Token): boolean => store.rulesOut?.(token) ?? false
 
   const context = ({ authorization, ipAddress = null }: RequestCredentials): AuthContext => ({
-    auth: new Authentication({ authorization, ipAddress, tokens, check, ...(log && { log }) }),
+    auth: new Authentication({
+      authorization,
+      ipAddress,
+      tokens,
+      check,
+      rulesOut,
+      ...(log && { log }),
+    }),
   })
 
   return {

@@ -10,9 +10,11 @@ import { createDataSource } from './database/data-source.ts'
 import { migrate } from './database/migrate.ts'
 import { BadInputError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
+import { createMetrics } from './http/metrics.ts'
 import { createServer } from './http/server.ts'
 import { createPortcullis } from './portcullis.ts'
 import { PostgresRevocationStore } from './revocation/postgres-store.ts'
+import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { SecurityLog } from './security-event.ts'
@@ -75,10 +77,13 @@ async function startNode(
   const { issuer, audience, accessTokenTtlSeconds: lifetimeSeconds } = settings
   const keys = createKeyRing({ signWith: settings.signWith, previous: settings.previousKeys })
 
+  const replica = createReplica(settings, dataSource, log)
+  const metrics = createMetrics(replica)
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: lifetimeSeconds,
     journalRetentionDays: settings.journalRetentionDays,
     sessions: sessionKeeper,
+    ...(replica && { replica }),
   })
   const attempts = new FailedAttempts(dataSource, ATTEMPT_LIMITS)
   const accounts = new Accounts({ dataSource, revocations, attempts })
@@ -99,6 +104,7 @@ async function startNode(
     audience,
     store: revocations,
     log: securityLog,
+    onLookUp: metrics.observeLookUp,
     findOpaqueToken: async (text) => {
       const session = await sessions.findByRefreshToken(text)
       return session && { sessionId: session.id, subject: session.subject }
@@ -110,8 +116,10 @@ async function startNode(
   const newAdmin = await ensureFirstAdmin(accounts, settings, log)
 
   const schema = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
-  const app = await createServer({ ...settings, schema, portcullis, keys, log })
+  const app = await createServer({ ...settings, schema, portcullis, keys, replica, metrics, log })
   const url = await listen(app, settings)
+  // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
+  void replica?.start()
 
   const sweeper = startSweeper({
     sweeps: [
@@ -129,11 +137,25 @@ async function startNode(
     newAdmin,
     stop: () => {
       stopping ??= drain(app)
-        .then(() => sweeper.stop())
+        .then(() => Promise.all([sweeper.stop(), replica?.stop()]))
         .then(() => dataSource.destroy())
       return stopping
     },
   }
+}
+
+function createReplica(
+  { maxStalenessMs }: Settings,
+  dataSource: DataSource,
+  log: Logger,
+): RevocationReplica | null {
+  if (maxStalenessMs === null) return null
+  return new RevocationReplica(dataSource, {
+    maxStalenessMs,
+    onFault: (error) =>
+      log.warn({ err: { message: (error as Error).message } }, 'replica out of step'),
+    onInStep: () => log.info('replica in step'),
+  })
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<string> {

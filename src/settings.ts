@@ -22,6 +22,8 @@ export interface Settings {
   readonly refreshGraceSeconds: number
   readonly adminEmail: string | null
   readonly adminPassword: string | null
+  /** How far behind this node's replica may be, in milliseconds; `null`: every check reads the database. */
+  readonly maxStalenessMs: number | null
   readonly revokedTokenStatus: 401 | 403
   readonly journalRetentionDays: number
   readonly sweepIntervalSeconds: number
@@ -63,7 +65,10 @@ const environment = z.object({
     .refine((password) => [...password].length >= 8, 'expected at least 8 characters')
     .refine((password) => Buffer.byteLength(password) <= 1024, 'expected at most 1024 bytes')
     .optional(),
-  REVOCATION_CHECK: z.literal('database', 'expected database').default('database'),
+  REVOCATION_CHECK: z
+    .enum(['database', 'replica'], 'expected database or replica')
+    .default('database'),
+  REVOCATION_MAX_STALENESS_MS: wholeNumber(1000, 50, 60_000),
   REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
   SWEEP_INTERVAL: seconds(60, DAY_SECONDS),
@@ -123,6 +128,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     refreshGraceSeconds: env.REFRESH_GRACE,
     adminEmail: env.ADMIN_EMAIL ?? null,
     adminPassword: env.ADMIN_PASSWORD ?? null,
+    maxStalenessMs: env.REVOCATION_CHECK === 'replica' ? env.REVOCATION_MAX_STALENESS_MS : null,
     revokedTokenStatus: env.REVOKED_TOKEN_STATUS === '403' ? 403 : 401,
     journalRetentionDays: env.JOURNAL_RETENTION_DAYS,
     sweepIntervalSeconds: env.SWEEP_INTERVAL,

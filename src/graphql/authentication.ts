@@ -32,6 +32,8 @@ export interface AuthenticationOptions {
   readonly authorization: string | readonly string[] | undefined
   readonly tokens: TokenVerifier
   readonly check: RevocationCheck
+  /** Whether it is certain, without asking anybody, that a token is not revoked (`RevocationStore.rulesOut`). */
+  readonly rulesOut?: (token: Token) => boolean
   readonly ipAddress?: string | null
   readonly log?: SecurityLog
 }
@@ -44,7 +46,7 @@ const ACTIVE_USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
  */
 export class Authentication {
   readonly #options: AuthenticationOptions
-  #token: Token | undefined
+  #token: Token | Error | undefined
   #revocationCheck: ReturnType<RevocationCheck> | undefined
   #caller: Caller | null = null
   #isRefusalLogged = false
@@ -58,8 +60,9 @@ export class Authentication {
     return this.#caller
   }
 
-  /** Whether the caller is known already and meets a demand. */
+  /** Whether the caller is known already, or can be without waiting for anybody, and meets a demand. */
   isMet(demand: Demand): boolean {
+    this.#caller ??= this.#findAtOnce()
     return (
       this.#caller !== null &&
       demand.accepts.includes('ACTIVE') &&
@@ -94,12 +97,31 @@ export class Authentication {
     return new Authentication(this.#options)
   }
 
-  #verify(): Token {
-    if (this.#token !== undefined) return this.#token
+  /** What is at fault, or cannot be told at once, is left to {@link authenticate}. */
+  #findAtOnce(): Caller | null {
+    const { tokens, rulesOut } = this.#options
+    if (rulesOut === undefined) return null
+    const token = this.#read()
+    return !(token instanceof Error) && !tokens.isExpired(token) && rulesOut(token) ? token : null
+  }
 
-    const text = readBearerToken(this.#options.authorization)
-    if (text === null) throw new TokenMissingError()
-    this.#token = this.#options.tokens.verifyIgnoringExpiry(text)
+  #verify(): Token {
+    const token = this.#read()
+    if (token instanceof Error) throw token
+    return token
+  }
+
+  /** Once, whatever comes of it. */
+  #read(): Token | Error {
+    if (this.#token === undefined) {
+      try {
+        const text = readBearerToken(this.#options.authorization)
+        if (text === null) throw new TokenMissingError()
+        this.#token = this.#options.tokens.verifyIgnoringExpiry(text)
+      } catch (error) {
+        this.#token = error as Error
+      }
+    }
     return this.#token
   }
 

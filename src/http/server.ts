@@ -11,15 +11,22 @@ import type { Logger } from 'pino'
 import type { ServiceContext } from '../graphql/context.ts'
 import { createRootFieldLimit } from '../graphql/root-field-limit.ts'
 import type { Portcullis } from '../portcullis.ts'
+import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
 import { registerExplorer } from './explorer.ts'
+import { registerHealth } from './health.ts'
+import { registerMetrics } from './metrics.ts'
+import type { Metrics } from './metrics.ts'
 import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
 
 export interface ServerOptions {
   readonly schema: GraphQLSchema
   readonly portcullis: Portcullis
   readonly keys: KeyRing
+  /** `null` where every check reads the database. */
+  readonly replica: RevocationReplica | null
+  readonly metrics: Metrics
   readonly log: Logger
   readonly isProduction: boolean
   readonly revokedTokenStatus: 401 | 403
@@ -61,7 +68,7 @@ const LOCAL_ORIGIN = /^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?$/
 
 /** The HTTP side of the service, ready to listen. Closing it lets the requests under way end. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
-  const { isProduction, corsOrigins, trustProxy, keys, portcullis } = options
+  const { isProduction, corsOrigins, trustProxy, keys, portcullis, replica } = options
   const app = Fastify({
     trustProxy: trustProxy && isNearestProxy,
     bodyLimit: MAX_BODY_BYTES,
@@ -89,7 +96,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   answerErrorsAsGraphQL(app, options.log)
 
   await registerGraphQL(app, options)
-  registerHealth(app, portcullis)
+  registerHealth(app, { revocations: portcullis.revocations, replica })
+  registerMetrics(app, options.metrics)
   app.get('/.well-known/jwks.json', async (_request, reply) => {
     void reply.header('cache-control', 'public, max-age=300')
     return publicJwks(keys)
@@ -165,24 +173,6 @@ function readContext(request: FastifyRequest, portcullis: Portcullis): ServiceCo
     ipAddress,
     userAgent: request.headers['user-agent']?.slice(0, 500) ?? null,
   }
-}
-
-/** `/healthz`: the process lives. `/readyz`: it can answer for revocation right now. */
-function registerHealth(app: FastifyInstance, { revocations }: Portcullis): void {
-  app.get('/healthz', async (_request, reply) => {
-    void reply.header('cache-control', 'no-store')
-    return { status: 'ok' }
-  })
-
-  app.get('/readyz', async (_request, reply) => {
-    void reply.header('cache-control', 'no-store')
-    try {
-      await revocations.ping()
-      return { status: 'ready' }
-    } catch {
-      return reply.code(503).header('retry-after', '1').send({ status: 'unavailable' })
-    }
-  })
 }
 
 /** Browsers ask before a public page (Apollo Sandbox) may talk to this machine. */

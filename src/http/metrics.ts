@@ -1,0 +1,73 @@
+import type { FastifyInstance } from 'fastify'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { LookUp } from '../revocation/loader.ts'
+import type { RevocationReplica } from '../revocation/replica.ts'
+
+/** Numbers to watch, of one node. */
+export interface Metrics {
+  readonly registry: Registry
+  readonly observeLookUp: (lookUp: LookUp) => void
+}
+
+/** @param replica - `null` where every check reads the database. */
+export function createMetrics(replica: RevocationReplica | null): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+
+  const seconds = new Histogram({
+    name: 'portcullis_look_up_seconds',
+    help: 'How long the database took to answer for a batch of tokens',
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5],
+    registers,
+  })
+  const tokens = new Counter({
+    name: 'portcullis_look_up_tokens_total',
+    help: 'Tokens that the database was asked about',
+    registers,
+  })
+  const unanswered = new Counter({
+    name: 'portcullis_unanswered_tokens_total',
+    help: 'Tokens that were refused because the database gave no answer',
+    registers,
+  })
+  if (replica !== null) registerReplica(registers, replica)
+
+  return {
+    registry,
+    observeLookUp(lookUp) {
+      seconds.observe(lookUp.seconds)
+      tokens.inc(lookUp.tokens)
+      if (!lookUp.isAnswered) unanswered.inc(lookUp.tokens)
+    },
+  }
+}
+
+function registerReplica(registers: Registry[], replica: RevocationReplica): void {
+  const register = (name: string, help: string, read: () => number): Gauge =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+
+  register('portcullis_replica_entries', 'Keys with an entry in force', () => replica.state.entries)
+  register('portcullis_replica_bytes', 'Memory that they take', () => replica.state.bytes)
+  register('portcullis_replica_age_seconds', 'How old what the replica knows may be', () => {
+    const { ageMs } = replica.state
+    return ageMs === null ? NaN : ageMs / 1000
+  })
+  register('portcullis_replica_in_step', '1 while checks are answered from memory', () =>
+    Number(replica.state.state === 'IN_STEP'),
+  )
+}
+
+/** `/metrics`, for Prometheus. Nothing in it names a person or a token. */
+export function registerMetrics(app: FastifyInstance, { registry }: Metrics): void {
+  app.get('/metrics', async (_request, reply) => {
+    void reply.header('cache-control', 'no-store').type(registry.contentType)
+    return registry.metrics()
+  })
+}
