@@ -11,7 +11,31 @@ export default defineConfig({
   // nothing of each other.
   resolve: { alias: [{ find: /^graphql$/, replacement: resolve('graphql') }] },
   test: {
-    include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'database',
+          include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
+          provide: { revocationCheck: 'database' },
+        },
+      },
+      {
+        extends: true,
+        // Whatever speaks of revocation, again on nodes that check in their own memory.
+        test: {
+          name: 'replica',
+          include: [
+            'test/story.test.ts',
+            'test/graphql/{acts,errors}.test.ts',
+            'test/model/*.test.ts',
+            'test/revocation/postgres-store.test.ts',
+            'test/session/sessions.test.ts',
+          ],
+          provide: { revocationCheck: 'replica' },
+        },
+      },
+    ],
     environment: 'node',
     // One PostgreSQL for the run: a file gets a copy of its template database.
     globalSetup: ['test/support/global-setup.ts'],

@@ -61,6 +61,7 @@ describe('readSettings', () => {
       refreshGraceSeconds: 5,
       adminEmail: null,
       adminPassword: null,
+      maxStalenessMs: null,
       revokedTokenStatus: 401,
       journalRetentionDays: 90,
       sweepIntervalSeconds: 60,
@@ -68,6 +69,11 @@ describe('readSettings', () => {
       trustProxy: false,
       logLevel: 'info',
     })
+  })
+
+  it('takes the bound of the replica where there is one', () => {
+    const env = { REVOCATION_CHECK: 'replica', REVOCATION_MAX_STALENESS_MS: '200' }
+    expect(readSettings(env).maxStalenessMs).toBe(200)
   })
 
   it('takes an empty variable for one that is not given', () => {
@@ -110,7 +116,9 @@ describe('readSettings', () => {
     ['REFRESH_GRACE', '0', 'refreshGraceSeconds', 0],
     ['ADMIN_EMAIL', 'ada@example.com', 'adminEmail', 'ada@example.com'],
     ['ADMIN_PASSWORD', 'a gate of iron, öl', 'adminPassword', 'a gate of iron, öl'],
-    ['REVOCATION_CHECK', 'database', 'port', 4000],
+    ['REVOCATION_CHECK', 'database', 'maxStalenessMs', null],
+    ['REVOCATION_CHECK', 'replica', 'maxStalenessMs', 1000],
+    ['REVOCATION_MAX_STALENESS_MS', '200', 'maxStalenessMs', null],
     ['REVOKED_TOKEN_STATUS', '401', 'revokedTokenStatus', 401],
     ['REVOKED_TOKEN_STATUS', '403', 'revokedTokenStatus', 403],
     ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
@@ -149,8 +157,11 @@ describe('readSettings', () => {
     ['ADMIN_EMAIL', 'ada', 'an e-mail address'],
     ['ADMIN_EMAIL', 'ada@example.com, grace@example.com', 'an e-mail address'],
     ['ADMIN_EMAIL', ' ada@example.com', 'an e-mail address'],
-    ['REVOCATION_CHECK', 'memory', 'database'],
-    ['REVOCATION_CHECK', 'DATABASE', 'database'],
+    ['REVOCATION_CHECK', 'memory', 'database or replica'],
+    ['REVOCATION_CHECK', 'DATABASE', 'database or replica'],
+    ['REVOCATION_MAX_STALENESS_MS', '49', 'a whole number from 50 to 60000'],
+    ['REVOCATION_MAX_STALENESS_MS', '60001', 'a whole number from 50 to 60000'],
+    ['REVOCATION_MAX_STALENESS_MS', '1s', 'a whole number from 50 to 60000'],
     ['REVOKED_TOKEN_STATUS', '400', '401 or 403'],
     ['REVOKED_TOKEN_STATUS', '401 ', '401 or 403'],
     ['TRUST_PROXY', 'yes', 'true or false'],

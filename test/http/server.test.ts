@@ -576,36 +576,6 @@ describe('the address of a caller', () => {
   })
 })
 
-describe('health', () => {
-  // Q62
-  it.each([
-    ['/healthz', { status: 'ok' }],
-    ['/readyz', { status: 'ready' }],
-  ])('%s answers 200, to GET and HEAD, and is kept by nobody', async (path, expected) => {
-    const { status, headers, body } = await send(path)
-
-    expect({ status, body }).toEqual({ status: 200, body: expected })
-    expect(headers.get('cache-control')).toBe('no-store')
-    expect((await send(path, { method: 'HEAD' })).status).toBe(200)
-    expect((await send(path, { method: 'POST' })).status).toBe(405)
-  })
-
-  // Q62: outages are in test/graphql/errors.test.ts
-  it('of a node whose tables are gone is 503 to /readyz, and 200 to /healthz', async () => {
-    await service.database.query('alter table revocation rename to revocation_away')
-    try {
-      const ready = await send('/readyz')
-      expect(ready.status).toBe(503)
-      expect(ready.body).toEqual({ status: 'unavailable' })
-      expect(ready.headers.get('retry-after')).toBe('1')
-      expect((await send('/healthz')).status).toBe(200)
-    } finally {
-      await service.database.query('alter table revocation_away rename to revocation')
-    }
-    expect((await send('/readyz')).status).toBe(200)
-  })
-})
-
 describe('limits', () => {
   it('allow ten operations in a batch, and not one more', async () => {
     const operations = (count: number): object[] =>

@@ -21,6 +21,7 @@ const RELEASED_NAMES = [
   'RateLimitedError',
   'RevocationEntity',
   'RevocationEventEntity',
+  'RevocationReplica',
   'RevocationUnavailableError',
   'RoleRequiredError',
   'TokenExpiredError',

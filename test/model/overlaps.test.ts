@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { InvalidRefreshTokenError } from '../../src/errors.ts'
@@ -13,10 +14,12 @@ import type { TestNode } from '../support/node.ts'
  * before another began has its full effect on it, and what began after another was over has none.
  */
 
-/** From when to when, in ticks of one counter: who ticks earlier did so earlier. */
+/** From when to when, in ticks of one counter, who ticks earlier did so earlier; and in milliseconds. */
 interface Span {
   readonly start: number
   readonly end: number
+  readonly startMs: number
+  readonly endMs: number
 }
 
 interface Session {
@@ -37,6 +40,7 @@ interface Issue {
 
 interface Act {
   readonly name: string
+  readonly by: TestNode
   readonly target: RevocationTarget
   readonly made: Span
 }
@@ -45,6 +49,8 @@ interface Act {
 interface Attempt {
   readonly name: string
   readonly made: Span
+  /** The node whose memory was asked; `null` when it was the database. */
+  readonly asked: TestNode | null
   readonly isAccepted: boolean
   /** Whether an act that was over before must have it refused. */
   isReached(act: Act): boolean
@@ -63,10 +69,12 @@ class History {
   /** Does something, and takes note of when. */
   async during<Result>(name: string, work: () => Promise<Result>): Promise<[Result, Span]> {
     const start = (this.#ticks += 1)
+    const startMs = performance.now()
     const result = await work()
+    const endMs = performance.now()
     const end = (this.#ticks += 1)
     this.#lines.push(`${start}-${end} ${name}`)
-    return [result, { start, end }]
+    return [result, { start, end, startMs, endMs }]
   }
 
   toString(): string {
@@ -113,11 +121,14 @@ describe('two nodes', () => {
     await fc.assert(
       fc.asyncProperty(fc.integer(), async (seed) => {
         const history = new History()
+        const faults = breakFeeds(database)
         await Promise.all(
           Array.from({ length: WORKERS }, (_, index) =>
             actAtRandom(nodes[index % 2]!, history, createRandom(seed + index)),
           ),
         )
+        await faults.stop()
+        await sleep(Math.max(...nodes.map((node) => node.maxStalenessMs)))
         for (const node of nodes) {
           await Promise.all(history.issues.map((issue) => use(node, history, issue)))
         }
@@ -187,6 +198,7 @@ async function use(node: TestNode, history: History, issue: Issue): Promise<void
   history.attempts.push({
     name,
     made,
+    asked: node,
     isAccepted: revocation === null,
     isReached: ({ target, made: { start } }) =>
       isTargeted(target, session, tokenId) && (!isCutOff(target) || session.opened.end < start),
@@ -209,6 +221,7 @@ async function refresh(node: TestNode, history: History, session: Session): Prom
   history.attempts.push({
     name,
     made,
+    asked: null,
     isAccepted: tokens !== null,
     isReached: ({ target, made: { start } }) =>
       isTargeted(target, session, null) && (!isCutOff(target) || session.opened.end < start),
@@ -227,7 +240,7 @@ async function revoke(node: TestNode, history: History, target: RevocationTarget
   const [, made] = await history.during(name, () =>
     node.revocations.revoke({ target, reason: 'logout', by: null }),
   )
-  history.acts.push({ name, target, made })
+  history.acts.push({ name, by: node, target, made })
 }
 
 function addIssue(
@@ -259,8 +272,9 @@ function isTargeted(target: RevocationTarget, session: Session, tokenId: string 
 }
 
 function expectConsistent(history: History): void {
-  const faults = history.attempts.flatMap(({ name, made, isAccepted, isReached, mayBeReached }) => {
-    const before = history.acts.find((act) => act.made.end < made.start && isReached(act))
+  const faults = history.attempts.flatMap((attempt) => {
+    const { name, made, isAccepted, isReached, mayBeReached } = attempt
+    const before = history.acts.find((act) => isKnown(act, attempt) && isReached(act))
     if (before && isAccepted) {
       return [
         `${made.start}-${made.end} ${name}: accepted, in spite of ${before.name} at ${before.made.end}`,
@@ -272,6 +286,33 @@ function expectConsistent(history: History): void {
       : []
   })
   if (faults.length > 0) throw new Error([...faults, 'History:', history].join('\n'))
+}
+
+/** Whether an act was over before an attempt began, and whoever was asked had to know of it. */
+function isKnown({ made: { end, endMs }, by }: Act, { made, asked }: Attempt): boolean {
+  if (end >= made.start) return false
+  return asked === null || asked === by || endMs + asked.maxStalenessMs <= made.startMs
+}
+
+/** Ends the connections over which replicas follow the journal, again and again. */
+function breakFeeds(database: TestDatabase): { stop(): Promise<void> } {
+  let isStopping = false
+  async function breakThem(): Promise<void> {
+    while (!isStopping) {
+      await sleep(Math.random() * 100)
+      await database.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name = 'portcullis-replica'`,
+      )
+    }
+  }
+  const breaking = breakThem()
+  return {
+    stop: async () => {
+      isStopping = true
+      await breaking
+    },
+  }
 }
 
 interface Random {

@@ -10,6 +10,8 @@ import { migrate } from '../../src/database/migrate.ts'
 declare module 'vitest' {
   export interface ProvidedContext {
     /** A server to make databases on, and the migrated database to copy them from. */
+    /** How the services and nodes of the tests check, unless a test says otherwise. */
+    readonly revocationCheck: 'database' | 'replica'
     readonly postgres: { readonly serverUrl: string; readonly template: string }
   }
 }

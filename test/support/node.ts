@@ -1,8 +1,10 @@
 import { DataSource } from 'typeorm'
+import { inject } from 'vitest'
 import { createDataSource } from '../../src/database/data-source.ts'
 import { createRevocationCheck } from '../../src/revocation/loader.ts'
 import type { RevocationCheck } from '../../src/revocation/loader.ts'
 import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
+import { RevocationReplica } from '../../src/revocation/replica.ts'
 import { sessionKeeper } from '../../src/session/session-keeper.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { Device, ReadGrant, SessionsOptions } from '../../src/session/sessions.ts'
@@ -18,6 +20,8 @@ export interface TestNode {
   readonly sessions: Sessions
   readonly tokens: TokenVerifier
   readonly check: RevocationCheck
+  /** How late the node may hear of what another one did, in milliseconds; 0 where every check asks the database. */
+  readonly maxStalenessMs: number
   close(): Promise<void>
 }
 
@@ -46,11 +50,15 @@ export async function openNode(url: string, options: TestNodeOptions = {}): Prom
   const names = { issuer: 'portcullis', audience: 'portcullis' }
 
   const dataSource = await openDataSource(url, poolSize)
+  const maxStalenessMs = inject('revocationCheck') === 'replica' ? 200 : 0
+  const replica = maxStalenessMs > 0 ? new RevocationReplica(dataSource, { maxStalenessMs }) : null
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: TOKEN_SECONDS,
     checkTimeoutMs: PATIENCE_MS,
     sessions: sessionKeeper,
+    ...(replica && { replica }),
   })
+  await replica?.start()
   const sessions = new Sessions({
     dataSource,
     revocations,
@@ -72,8 +80,12 @@ export async function openNode(url: string, options: TestNodeOptions = {}): Prom
     revocations,
     sessions,
     tokens,
+    maxStalenessMs,
     check: createRevocationCheck(revocations, { timeoutMs: PATIENCE_MS }),
-    close: () => dataSource.destroy(),
+    async close() {
+      await replica?.stop()
+      await dataSource.destroy()
+    },
   }
 }
 

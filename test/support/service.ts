@@ -1,5 +1,8 @@
 import { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
+import { inject } from 'vitest'
+import type { ReplicaState } from '../../src/revocation/replica.ts'
 import { startService as start } from '../../src/service.ts'
 import type { ServiceSettings } from '../../src/service.ts'
 import { readSettings } from '../../src/settings.ts'
@@ -64,6 +67,7 @@ export async function startService({
     }),
     signWith: SECRET,
     databasePoolSize: 5,
+    maxStalenessMs: inject('revocationCheck') === 'replica' ? 200 : null,
     ...overrides,
     databaseUrl: overrides.databaseUrl ?? database.url,
   }
@@ -77,16 +81,76 @@ export async function startService({
     },
   )
 
+  const replica = settings.maxStalenessMs === null ? null : new KnownReplica(service.url, database)
+  // What is to be tested is the replica, not what stands in for it while it loads.
+  await replica?.isLoaded()
+
   return {
     url: service.url,
     admin: ADMIN,
     database,
     log,
-    graphql: (query, ask) => sendGraphQL(service.url, query, ask),
+    async graphql(query, ask) {
+      await replica?.hasHeardOfOthers()
+      const answer = await sendGraphQL(service.url, query, ask)
+      if (query.trimStart().startsWith('mutation')) replica?.tellOthers()
+      return answer
+    },
     async stop() {
       await service.stop()
       await dropOwn()
     },
+  }
+}
+
+/** What a node of a database did last, and when. */
+interface Act {
+  readonly by: string
+  readonly at: number
+}
+
+const lastActs = new WeakMap<TestDatabase, Act>()
+
+/**
+ * A node with a replica may learn a little later of what another one answered: the tests wait until it has, and so
+ * test what it knows then. Of what it answered itself it must know at once. How late it may be is tested elsewhere.
+ */
+class KnownReplica {
+  readonly #url: string
+  readonly #database: TestDatabase
+  #heardOf: Act | undefined
+
+  constructor(url: string, database: TestDatabase) {
+    this.#url = url
+    this.#database = database
+  }
+
+  async isLoaded(): Promise<void> {
+    while ((await this.#readAge()) === null) await sleep(5)
+  }
+
+  tellOthers(): void {
+    lastActs.set(this.#database, { by: this.#url, at: performance.now() })
+  }
+
+  async hasHeardOfOthers(): Promise<void> {
+    const last = lastActs.get(this.#database)
+    if (last === undefined || last === this.#heardOf || last.by === this.#url) return
+    for (;;) {
+      const askedAt = performance.now()
+      const age = await this.#readAge()
+      // Out of step it asks the database, and that knows.
+      if (age === null || age < askedAt - last.at) break
+      await sleep(2)
+    }
+    this.#heardOf = last
+  }
+
+  /** How old what the replica knows may be; `null` while it is of no use. */
+  async #readAge(): Promise<number | null> {
+    const response = await fetch(`${this.#url}/readyz`)
+    const { replica } = (await response.json()) as { replica: ReplicaState }
+    return replica.state === 'IN_STEP' ? replica.ageMs : null
   }
 }
 
