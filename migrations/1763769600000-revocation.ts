@@ -51,7 +51,7 @@ export class Revocation1763769600000 implements MigrationInterface {
         expires_at timestamptz(3) not null,
         reason text not null,
         revoked_by text,
-        constraint revocation_event_kind check (kind in ('REVOKED', 'RESTORED'))
+        constraint revocation_event_kind check (kind in ('REVOKED', 'RESTORED', 'REINSTATED'))
       )`)
     await runner.query(
       `create unique index revocation_event_once on revocation_event (revocation_id, kind)`,

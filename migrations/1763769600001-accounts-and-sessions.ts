@@ -12,6 +12,7 @@ export class AccountsAndSessions1763769600001 implements MigrationInterface {
         password_hash text not null,
         roles text[] not null,
         suspended_at timestamptz(3),
+        suspension_id uuid,
         created_at timestamptz(3) not null
       )`)
     await runner.query(`create unique index account_email on account (email)`)

@@ -30,7 +30,7 @@ async function main(): Promise<void> {
     const signWith = settings.signWith ?? (await readDevelopmentKey(settings.dataDir))
     const service = await startService({ ...settings, databaseUrl: database.url, signWith }, log)
     running.push(service)
-    greet(service, database)
+    greet(service, database, settings.isProduction)
   } catch (error) {
     await stopAll(running)
     throw error
@@ -67,6 +67,16 @@ async function openDatabase(settings: Settings, running: Part[]): Promise<Databa
 /** Lives beside the data, so that tokens survive a restart. Linked into place: it is there whole, or not at all. */
 async function readDevelopmentKey(dataDir: string): Promise<string> {
   const file = join(dataDir, 'jwt-secret')
+  const secret = await makeOrReadSecret(dataDir, file)
+  if (secret.length < 32) {
+    throw new StartError(
+      `The signing key in ${file} is not whole; remove the file to start with a new one`,
+    )
+  }
+  return secret
+}
+
+async function makeOrReadSecret(dataDir: string, file: string): Promise<string> {
   const draft = `${file}.${process.pid}`
   try {
     await mkdir(dataDir, { recursive: true })
@@ -83,8 +93,9 @@ function ignoreExisting(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EEXIST') throw error
 }
 
-function greet({ url, newAdmin }: Service, database: Database): void {
-  const lines = [`Portcullis listens on ${url} (GraphQL at ${url}/graphql, explorer at ${url}/)`]
+function greet({ url, newAdmin }: Service, database: Database, isProduction: boolean): void {
+  const explorer = isProduction ? '' : `, explorer at ${url}/`
+  const lines = [`Portcullis listens on ${url} (GraphQL at ${url}/graphql${explorer})`]
   if (database.isOurOwn)
     lines.push(`PostgreSQL of its own listens on ${new URL(database.url).host}`)
   if (newAdmin) {

@@ -24,7 +24,6 @@ export interface SecurityEvent {
   readonly revocationId?: string
   readonly scope?: RevocationScope
   readonly reason?: string
-  readonly note?: string | null
   readonly ipAddress?: string | null
 }
 

@@ -94,8 +94,8 @@ async function startNode(
     lifetimeSeconds: settings.refreshTokenTtlSeconds,
     graceSeconds: settings.refreshGraceSeconds,
     readGrant: readAccountGrant,
-    onReuse: ({ id: sessionId, subject }, { id: revocationId }) =>
-      securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId }),
+    onReuse: ({ id: sessionId, subject }, { id: revocationId }, { ipAddress }) =>
+      securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId, ipAddress }),
   })
 
   const portcullis = createPortcullis({
@@ -107,17 +107,24 @@ async function startNode(
     onLookUp: metrics.observeLookUp,
     findOpaqueToken: async (text) => {
       const session = await sessions.findByRefreshToken(text)
-      return session && { sessionId: session.id, subject: session.subject }
+      if (session === null) return null
+      const { id: sessionId, subject, expiresAt } = session
+      const isExpired = expiresAt.getTime() <= revocations.now() * 1000
+      return { sessionId, subject, isExpired }
     },
     readSubject: async (userId) => (await accounts.get(userId)).id,
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
   await revocations.ping()
-  const newAdmin = await ensureFirstAdmin(accounts, settings, log)
 
   const schema = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
   const app = await createServer({ ...settings, schema, portcullis, keys, replica, metrics, log })
   const url = await listen(app, settings)
+  // Last, because what is shown once must not be made by a start that fails.
+  const newAdmin = await ensureFirstAdmin(accounts, settings, log).catch(async (error: unknown) => {
+    await app.close()
+    throw error
+  })
   // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
   void replica?.start()
 

@@ -37,21 +37,24 @@ const DAY_SECONDS = 24 * 60 * 60
 const seconds = (fallback: number, max: number): z.ZodType<number> => wholeNumber(fallback, 1, max)
 
 const environment = z.object({
-  NODE_ENV: z.string().default('development'),
+  NODE_ENV: z
+    .enum(['development', 'test', 'production'], 'expected development, test or production')
+    .default('development'),
   HOST: z.string().min(1, 'expected a host name or address').default('127.0.0.1'),
   PORT: wholeNumber(4000, 0, 65_535),
   DATABASE_URL: z
     .string()
     .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
     .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
+    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
     .optional(),
   DATABASE_POOL_SIZE: wholeNumber(10, 2, 1000),
   DATA_DIR: z.string().min(1, 'expected a folder').default('.portcullis'),
   JWT_SECRET: z.string().optional(),
   JWT_PRIVATE_KEY_FILE: z.string().min(1, 'expected a file').optional(),
   JWT_PREVIOUS_KEYS: list(),
-  JWT_ISSUER: z.string().min(1, 'expected a name').max(255).default('portcullis'),
-  JWT_AUDIENCE: z.string().min(1, 'expected a name').max(255).default('portcullis'),
+  JWT_ISSUER: shortText().default('portcullis'),
+  JWT_AUDIENCE: shortText().default('portcullis'),
   ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
   REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),
   REFRESH_GRACE: wholeNumber(5, 0, 60),
@@ -149,6 +152,12 @@ function findMissing(given: Readonly<Record<string, string | undefined>>): strin
   if (!given['JWT_SECRET'] && !given['JWT_PRIVATE_KEY_FILE']) {
     missing.push('JWT_SECRET: missing; expected at least 32 bytes (or JWT_PRIVATE_KEY_FILE)')
   }
+  if (given['ADMIN_EMAIL'] && !given['ADMIN_PASSWORD']) {
+    missing.push('ADMIN_PASSWORD: missing; expected the password of ADMIN_EMAIL')
+  }
+  if (given['ADMIN_PASSWORD'] && !given['ADMIN_EMAIL']) {
+    missing.push('ADMIN_EMAIL: missing; expected whose password ADMIN_PASSWORD is')
+  }
   return missing
 }
 
@@ -236,6 +245,18 @@ function wholeNumber(fallback: number, min: number, max: number): z.ZodType<numb
     .transform(Number)
     .refine((value) => value >= min && value <= max, expected)
     .default(fallback)
+}
+
+function shortText(): z.ZodString {
+  return z.string().min(1, 'expected a name').max(255, 'expected a name of at most 255 characters')
+}
+
+function canDecode(url: string): boolean {
+  try {
+    return decodeURIComponent(url) !== ''
+  } catch {
+    return false
+  }
 }
 
 function list(): z.ZodType<readonly string[]> {

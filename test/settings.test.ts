@@ -157,6 +157,8 @@ describe('readSettings', () => {
     ['ADMIN_EMAIL', 'ada', 'an e-mail address'],
     ['ADMIN_EMAIL', 'ada@example.com, grace@example.com', 'an e-mail address'],
     ['ADMIN_EMAIL', ' ada@example.com', 'an e-mail address'],
+    ['NODE_ENV', 'prod', 'development, test or production'],
+    ['JWT_ISSUER', 'x'.repeat(256), 'a name of at most 255 characters'],
     ['REVOCATION_CHECK', 'memory', 'database or replica'],
     ['REVOCATION_CHECK', 'DATABASE', 'database or replica'],
     ['REVOCATION_MAX_STALENESS_MS', '49', 'a whole number from 50 to 60000'],
@@ -246,6 +248,18 @@ describe('in production', () => {
     ])
   })
 
+  it.each([
+    [
+      'ADMIN_EMAIL',
+      'ada@example.com',
+      /^ADMIN_PASSWORD: missing; expected the password of ADMIN_EMAIL/,
+    ],
+    ['ADMIN_PASSWORD', 'a b c d e f g', /^ADMIN_EMAIL: missing; expected whose password/],
+  ])('makes up nothing to %s', (name, value, fault) => {
+    expect(faultsOf({ ...PRODUCTION, [name]: value })).toEqual([expect.stringMatching(fault)])
+    expect(readSettings({ [name]: value })).toBeDefined()
+  })
+
   it('names what is missing beside what is wrong', () => {
     const faults = faultsOf({ NODE_ENV: 'production', DATABASE_URL: '', PORT: 'http' })
 
@@ -296,6 +310,11 @@ describe('keys', () => {
     ['a password that is too short', { ADMIN_PASSWORD: 'sesame' }, 'sesame'],
     ['a password that is too long', { ADMIN_PASSWORD: 'sesame'.repeat(200) }, 'sesame'],
     ['a database with its password', { DATABASE_URL: 'mysql://root:sesame@localhost' }, 'sesame'],
+    [
+      'a database whose password cannot be decoded',
+      { DATABASE_URL: 'postgresql://root:sesame%ZZ@localhost/x' },
+      'sesame',
+    ],
     [
       'a database that is no URL',
       { DATABASE_URL: 'postgresql://root:sesame@local host:port/x' },

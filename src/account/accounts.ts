@@ -34,7 +34,7 @@ export interface AdminAct {
 
 const columns = `
   id, email, password_hash as "passwordHash", roles, suspended_at as "suspendedAt",
-  created_at as "createdAt"`
+  suspension_id as "suspensionId", created_at as "createdAt"`
 
 /** People who can sign in. */
 export class Accounts {
@@ -98,8 +98,8 @@ export class Accounts {
   }
 
   async findById(id: string): Promise<Account | null> {
-    if (!z.guid().safeParse(id).success) return null
-    return this.#find(`id::text = $1`, id.toLowerCase())
+    if (!isId(id)) return null
+    return this.#find(`id = $1::uuid`, id)
   }
 
   /** @throws {@link BadInputError} when nobody has this id. */
@@ -158,16 +158,31 @@ export class Accounts {
     id: string,
     { by, reason = 'account_suspended', note }: AdminAct,
   ): Promise<AccountChange> {
-    return this.#change(id, { by, reason, note }, async (manager) =>
-      update(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
+    return this.#change(
+      id,
+      { by, reason, note },
+      async (manager) =>
+        update(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
+      async (manager, suspension) => {
+        await update(manager, id, `suspension_id = $2`, `true`, [suspension.id])
+      },
     )
   }
 
   /** Lets a suspended person sign in again; tokens that were revoked stay so. */
-  async reinstate(id: string): Promise<Pick<AccountChange, 'account' | 'alreadyDone'>> {
+  async reinstate(
+    id: string,
+    { by, note }: AdminAct,
+  ): Promise<Pick<AccountChange, 'account' | 'alreadyDone'>> {
     return this.#run(async (manager) => {
       const changed = await update(manager, id, `suspended_at = null`, `suspended_at is not null`)
-      return { account: changed ?? (await getAccount(manager, id)), alreadyDone: !changed }
+      if (!changed) return { account: await getAccount(manager, id), alreadyDone: true }
+
+      const { suspensionId } = changed
+      if (suspensionId !== null) {
+        await this.#options.revocations.reinstateWithin(manager, suspensionId, { by, note })
+      }
+      return { account: changed, alreadyDone: false }
     })
   }
 
@@ -182,6 +197,7 @@ export class Accounts {
     id: string,
     { by, reason, note }: Required<AdminAct>,
     apply: (manager: EntityManager) => Promise<Account | null>,
+    conclude?: (manager: EntityManager, revocation: Revocation) => Promise<void>,
   ): Promise<AccountChange> {
     const { revocations } = this.#options
     const change = await this.#run(async (manager) => {
@@ -193,6 +209,7 @@ export class Accounts {
       if (account) {
         const request = { target, reason, note, by }
         const { revocation } = await revocations.revokeWithin(manager, request, { always: true })
+        await conclude?.(manager, revocation)
         return { account, revocation, alreadyDone: false }
       }
 
@@ -222,10 +239,12 @@ export class Accounts {
 export const readAccountGrant: ReadGrant = readForGrant
 
 async function readForGrant(manager: EntityManager, subject: string): Promise<Account> {
-  const [account] = await manager.query<Account[]>(
-    `select ${columns} from account where id::text = $1 for share`,
-    [subject],
-  )
+  const [account] = isId(subject)
+    ? await manager.query<Account[]>(
+        `select ${columns} from account where id = $1::uuid for share`,
+        [subject],
+      )
+    : []
   if (!account) throw new InvalidCredentialsError()
   if (account.suspendedAt !== null) throw new AccountSuspendedError()
   return account
@@ -233,8 +252,8 @@ async function readForGrant(manager: EntityManager, subject: string): Promise<Ac
 
 async function getAccount(manager: EntityManager, id: string): Promise<Account> {
   const [account] = await manager.query<Account[]>(
-    `select ${columns} from account where id::text = $1`,
-    [id.toLowerCase()],
+    `select ${columns} from account where id = $1::uuid`,
+    [id],
   )
   if (!account) throw new BadInputError('userId', 'UNKNOWN_ID', 'No user has this id')
   return account
@@ -266,10 +285,15 @@ async function update(
   values: readonly unknown[] = [],
 ): Promise<Account | null> {
   const [[account]] = await manager.query<[Account[], number]>(
-    `update account set ${change} where id::text = $1 and ${condition} returning ${columns}`,
-    [id.toLowerCase(), ...values],
+    `update account set ${change} where id = $1::uuid and ${condition} returning ${columns}`,
+    [id, ...values],
   )
   return account ?? null
+}
+
+/** `sub` may be any text in a token that others signed. */
+function isId(text: string): boolean {
+  return z.guid().safeParse(text).success
 }
 
 function normalizeEmail(email: string): string {

@@ -11,6 +11,8 @@ export interface Account {
   readonly passwordHash: string
   readonly roles: readonly Role[]
   readonly suspendedAt: Date | null
+  /** The revocation that came with the suspension. */
+  readonly suspensionId: string | null
   readonly createdAt: Date
 }
 
@@ -32,6 +34,7 @@ export const AccountEntity = new EntitySchema<Account>({
     passwordHash: { name: 'password_hash', type: 'text' },
     roles: { type: 'text', array: true },
     suspendedAt: { name: 'suspended_at', ...instant, nullable: true },
+    suspensionId: { name: 'suspension_id', type: 'uuid', nullable: true },
     createdAt: { name: 'created_at', ...instant },
   },
   indices: [{ name: 'account_email', columns: ['email'], unique: true }],

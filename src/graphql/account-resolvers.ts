@@ -129,9 +129,9 @@ export function createAccountResolvers({
     const { subject: by } = await auth.authenticate(ADMIN)
     const note = readNote(args.note)
 
-    const { account, alreadyDone } = await accounts.reinstate(readId('userId', args.userId))
-    if (!alreadyDone)
-      log({ event: 'user_reinstated', actor: by, subject: account.id, note, ipAddress })
+    const id = readId('userId', args.userId)
+    const { account, alreadyDone } = await accounts.reinstate(id, { by, note })
+    if (!alreadyDone) log({ event: 'user_reinstated', actor: by, subject: account.id, ipAddress })
     return { alreadyReinstated: alreadyDone, user: account }
   }
 

@@ -55,6 +55,11 @@ export class Authentication {
     this.#options = options
   }
 
+  /** Where the request comes from, for the security log. */
+  get ipAddress(): string | null {
+    return this.#options.ipAddress ?? null
+  }
+
   /** The caller, once a check found the token active; `null` before. */
   get caller(): Caller | null {
     return this.#caller
@@ -151,8 +156,15 @@ export class Authentication {
     if (this.#isRefusalLogged) return
     this.#isRefusalLogged = true
 
-    const { log, ipAddress = null } = this.#options
-    log?.({ event: 'revoked_token_refused', subject, sessionId, tokenId, revocationId, ipAddress })
+    const { ipAddress } = this
+    this.#options.log?.({
+      event: 'revoked_token_refused',
+      subject,
+      sessionId,
+      tokenId,
+      revocationId,
+      ipAddress,
+    })
   }
 }
 

@@ -15,7 +15,7 @@ import type { SecurityLog } from '../security-event.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
 import { isAdmin } from './authentication.ts'
-import type { Demand, TokenState } from './authentication.ts'
+import type { Authentication, Demand, TokenState } from './authentication.ts'
 import { createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { DateTime } from './date-time.ts'
@@ -28,13 +28,19 @@ export interface RevocationResolverOptions {
   readonly check: RevocationCheck
   readonly log?: SecurityLog
   /** Finds the session of a token that is no JWT: a refresh token. */
-  readonly findOpaqueToken?: (
-    text: string,
-  ) => Promise<{ sessionId: string; subject: string } | null>
+  readonly findOpaqueToken?: (text: string) => Promise<OpaqueToken | null>
   /** Turns the `userId` of `revokeUser` into a subject, or throws when there is no such person. */
   readonly readSubject?: (userId: string) => Promise<string>
   /** Throws when a revocation must not be undone now. */
   readonly assertRestorable?: (revocation: Revocation) => Promise<void>
+}
+
+/** The session that a refresh token carries. */
+export interface OpaqueToken {
+  readonly sessionId: string
+  readonly subject: string
+  /** Whether the session is over by its time. */
+  readonly isExpired: boolean
 }
 
 /** Resolvers that ask for their caller themselves, so that a forgotten `@auth` opens nothing. */
@@ -60,13 +66,15 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
 
   async function revoke(
     event: 'logout' | 'revocation',
+    { ipAddress }: Authentication,
     request: RevocationRequest,
   ): Promise<RevocationOutcome> {
     const outcome = await revocations.revoke(request)
     const { id, scope, subject, sessionId, tokenId, reason } = outcome.revocation
     if (!outcome.alreadyRevoked) {
       const actor = request.by
-      log?.({ event, actor, subject, sessionId, tokenId, scope, reason, revocationId: id })
+      const hit = { subject, sessionId, tokenId, scope, reason, revocationId: id }
+      log?.({ event, actor, ...hit, ipAddress })
     }
     return outcome
   }
@@ -75,12 +83,12 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     const caller = await auth.authenticate(WHOEVER_SIGNED_IN)
     const { sessionId, subject } = caller
 
-    const before = tokens.isExpired(caller) ? null : await check(caller)
+    const before = await check(caller)
     if (before !== null && before.scope !== 'TOKEN')
       return { alreadyRevoked: true, revocation: before }
 
     const target = { scope: 'SESSION', sessionId, subject } as const
-    return revoke('logout', { target, reason: 'logout', by: subject })
+    return revoke('logout', auth, { target, reason: 'logout', by: subject })
   }
 
   const logoutAllDevices: Resolve<{ keepCurrent: boolean }> = async (
@@ -95,7 +103,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
       subject,
       ...(keepCurrent && { keptSessionId: sessionId }),
     } as const
-    return revoke('logout', { target, reason: 'logout_all_devices', by: subject })
+    return revoke('logout', auth, { target, reason: 'logout_all_devices', by: subject })
   }
 
   const revokeToken: Resolve<RevokeArgs & { token: string }> = async (_parent, args, { auth }) => {
@@ -114,23 +122,26 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
         return { verified: true, alreadyRevoked: Boolean(standing), revocation: standing ?? null }
       }
       const target = { scope: 'TOKEN', token } as const
-      return { verified: true, ...(await revoke('revocation', { target, ...why })) }
+      return { verified: true, ...(await revoke('revocation', auth, { target, ...why })) }
     }
     if (identified?.kind === 'UNVERIFIED') {
       const target = { scope: 'TOKEN', digest: identified.digest } as const
-      return { verified: false, ...(await revoke('revocation', { target, ...why })) }
+      return { verified: false, ...(await revoke('revocation', auth, { target, ...why })) }
     }
 
-    const session = await options.findOpaqueToken?.(args.token)
-    if (!session) {
+    const opaque = await options.findOpaqueToken?.(args.token)
+    if (!opaque) {
       throw new BadInputError(
         'token',
         'MALFORMED_TOKEN',
         'This is neither an access token nor a refresh token of ours',
       )
     }
-    const target = { scope: 'SESSION', ...session } as const
-    return { verified: true, ...(await revoke('revocation', { target, ...why })) }
+    if (opaque.isExpired) return { verified: true, alreadyRevoked: false, revocation: null }
+
+    const { sessionId, subject } = opaque
+    const target = { scope: 'SESSION', sessionId, subject } as const
+    return { verified: true, ...(await revoke('revocation', auth, { target, ...why })) }
   }
 
   const revokeUser: Resolve<RevokeArgs & { userId: string }> = async (_parent, args, { auth }) => {
@@ -143,7 +154,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
 
     const readSubject = options.readSubject ?? readAnySubject
     const target = { scope: 'SUBJECT', subject: await readSubject(args.userId) } as const
-    return revoke('revocation', { target, ...why })
+    return revoke('revocation', auth, { target, ...why })
   }
 
   const revokeEveryone: Resolve<RevokeArgs> = async (_parent, args, { auth }) => {
@@ -154,7 +165,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
       by,
     }
 
-    return revoke('revocation', { target: { scope: 'EVERYONE' }, ...why })
+    return revoke('revocation', auth, { target: { scope: 'EVERYONE' }, ...why })
   }
 
   const restore: Resolve<{ revocationId: string; note?: string }> = async (
@@ -182,6 +193,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
         tokenId,
         scope,
         revocationId: id,
+        ipAddress: auth.ipAddress,
       })
     }
     return outcome

@@ -95,6 +95,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   if (!isProduction) allowPrivateNetwork(app)
   answerErrorsAsGraphQL(app, options.log)
 
+  endConnectionsWhenClosing(app)
   await registerGraphQL(app, options)
   registerHealth(app, { revocations: portcullis.revocations, replica })
   registerMetrics(app, options.metrics)
@@ -118,7 +119,7 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     stopOnTerminationSignals: false,
     parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
     validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS)],
-    formatError: createErrorGate(log),
+    formatError: createErrorGate(log, { hidesSchema: isProduction }),
     plugins: [
       separateBatchedOperations,
       createStatusPlugin({ revokedTokenStatus }),
@@ -173,6 +174,17 @@ function readContext(request: FastifyRequest, portcullis: Portcullis): ServiceCo
     ipAddress,
     userAgent: request.headers['user-agent']?.slice(0, 500) ?? null,
   }
+}
+
+/** A connection that is kept alive for a next request would hold up the end. */
+function endConnectionsWhenClosing(app: FastifyInstance): void {
+  let isClosing = false
+  app.addHook('preClose', async () => {
+    isClosing = true
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    if (isClosing) void reply.header('connection', 'close')
+  })
 }
 
 /** Browsers ask before a public page (Apollo Sandbox) may talk to this machine. */

@@ -15,13 +15,14 @@ const INTERNAL = {
  */
 export function createErrorGate(
   log: Logger,
+  { hidesSchema }: { readonly hidesSchema: boolean },
 ): (formatted: GraphQLFormattedError, error: unknown) => GraphQLFormattedError {
   return (formatted, error) => {
     const { locations, path } = formatted
     const place = { ...(locations && { locations }), ...(path && { path }) }
 
     const original = findOriginal(error)
-    if (original === null) return { ...formatted, message: maskValues(formatted.message) }
+    if (original === null) return describeDocumentError(formatted, hidesSchema)
     if (original instanceof PortcullisError) {
       if (original instanceof RevocationUnavailableError)
         log.warn(describe(original.cause), original.message)
@@ -121,6 +122,25 @@ function findOriginal(error: unknown): Error | null {
   return original instanceof Error
     ? original
     : new Error(`something thrown that is no error: ${typeof original}`)
+}
+
+/** An error of the document or its variables, as graphql-js found it. */
+function describeDocumentError(
+  { message, extensions, ...place }: GraphQLFormattedError,
+  hidesSchema: boolean,
+): GraphQLFormattedError {
+  const masked = maskValues(message)
+  const [, argument] = /^Variable "\$(\w+)"/.exec(message) ?? []
+  return {
+    // Apollo hides suggestions about the document, and forgets those about variables.
+    message: hidesSchema ? masked.replace(/ ?Did you mean [^]*\?$/, '') : masked,
+    ...place,
+    extensions: {
+      ...extensions,
+      ...(extensions?.['code'] === 'BAD_USER_INPUT' &&
+        argument && { reason: 'INVALID_VALUE', argument }),
+    },
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { EntitySchema } from 'typeorm'
 import type { Revocation } from './revocation.ts'
 import type { RevocationKey } from './key.ts'
+import type { RevocationEventKind } from './store.ts'
 
 /** A row of the blacklist. */
 export interface RevocationRow extends Revocation {
@@ -10,7 +11,7 @@ export interface RevocationRow extends Revocation {
 /** A row of the journal; it repeats the revocation, which will be forgotten sooner than the journal. */
 export interface RevocationEventRow extends Omit<Revocation, 'id' | 'note'> {
   readonly id: string
-  readonly kind: 'REVOKED' | 'RESTORED'
+  readonly kind: RevocationEventKind
   readonly occurredAt: Date
   readonly actor: string | null
   readonly note: string | null
@@ -98,7 +99,7 @@ export const RevocationEventEntity = new EntitySchema<RevocationEventRow>({
   checks: [
     {
       name: 'revocation_event_kind',
-      expression: `kind = ANY (ARRAY['REVOKED'::text, 'RESTORED'::text])`,
+      expression: `kind = ANY (ARRAY['REVOKED'::text, 'RESTORED'::text, 'REINSTATED'::text])`,
     },
   ],
 })

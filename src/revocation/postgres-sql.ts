@@ -104,6 +104,17 @@ export const restore = `
   )
   select ${columns} from removed`
 
+/** Once; nothing when the journal has forgotten the suspension. */
+export const journalReinstatement = `
+  insert into revocation_event (
+    kind, occurred_at, actor, note, revocation_id, revocation_note, scope, issuer, subject,
+    session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+  )
+  select 'REINSTATED', clock_timestamp(), $2, $3, revocation_id, revocation_note, scope, issuer, subject,
+         session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
+  from revocation_event where revocation_id = $1 and kind = 'REVOKED'
+  on conflict (revocation_id, kind) do nothing`
+
 export const findRestored = `
   select ${revocationOfEvent} from revocation_event where revocation_id = $1 and kind = 'RESTORED'`
 

@@ -170,6 +170,15 @@ export class PostgresRevocationStore implements RevocationStore {
     return found ?? null
   }
 
+  /** Journals, as part of a transaction of yours, that the person whom a revocation suspended was reinstated. */
+  async reinstateWithin(
+    manager: EntityManager,
+    suspensionId: string,
+    { by, note = null }: RestorationTrace,
+  ): Promise<void> {
+    await manager.query(sql.journalReinstatement, [suspensionId, by, note])
+  }
+
   async findById(id: string): Promise<Revocation | null> {
     return runTransaction(this.#dataSource, async (manager) => {
       const [found] = await manager.query<Revocation[]>(sql.findById, [id])

@@ -28,10 +28,13 @@ export interface RestorationOutcome {
   readonly alreadyRestored: boolean
 }
 
+/** What happened. `REINSTATED`: the person whom it suspended may sign in again; what it revoked stays so. */
+export type RevocationEventKind = 'REVOKED' | 'RESTORED' | 'REINSTATED'
+
 /** A line of the journal: append-only, and what operators are shown. */
 export interface RevocationEvent {
   readonly id: string
-  readonly kind: 'REVOKED' | 'RESTORED'
+  readonly kind: RevocationEventKind
   readonly occurredAt: Date
   readonly actor: string | null
   readonly note: string | null

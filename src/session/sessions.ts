@@ -44,7 +44,7 @@ export interface SessionsOptions {
   readonly graceSeconds: number
   readonly readGrant: ReadGrant
   /** Told after a session was ended because an old refresh token came back. */
-  readonly onReuse: (session: Session, revocation: Revocation) => void
+  readonly onReuse: (session: Session, revocation: Revocation, by: Device) => void
 }
 
 /** What is kept of a session after its end, in days, so that an old refresh token is still known. */
@@ -89,7 +89,7 @@ export class Sessions {
     )
     if ('accessToken' in outcome) return outcome
 
-    await this.#endReused(outcome.reused)
+    await this.#endReused(outcome.reused, device)
     throw new InvalidRefreshTokenError()
   }
 
@@ -243,13 +243,13 @@ export class Sessions {
   }
 
   /** In a transaction of its own: a revocation locks its entry first and the session second, a refresh the session. */
-  async #endReused(session: Session): Promise<void> {
+  async #endReused(session: Session, by: Device): Promise<void> {
     const { revocation, alreadyRevoked } = await this.#options.revocations.revoke({
       target: { scope: 'SESSION', sessionId: session.id, subject: session.subject },
       reason: 'refresh_token_reuse',
       by: null,
     })
-    if (!alreadyRevoked) this.#options.onReuse(session, revocation)
+    if (!alreadyRevoked) this.#options.onReuse(session, revocation, by)
   }
 }
 

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   claimsOf,
@@ -730,6 +731,31 @@ describe('suspendUser and reinstateUser', () => {
     expect(await stateOf(phone)).toEqual(DEAD)
     expect(await stateOf(await login(node, 'clara', 'phone'))).toEqual(LIVES)
   })
+
+  it('leaves a line in the journal for each, with its note', async () => {
+    const { userId } = await register(node, 'dora')
+    for (const round of ['first', 'second']) {
+      await act(admin.accessToken, SUSPEND, { userId })
+      await act(
+        admin.accessToken,
+        `reinstateUser(userId: $userId, note: $note) { alreadyReinstated }`,
+        {
+          userId,
+          note: `sorry, ${round}`,
+        },
+      )
+    }
+
+    const lines = await journalOf({ subject: userId })
+    expect(lines.map(({ kind, actor, note }) => ({ kind, actor, note }))).toEqual([
+      { kind: 'REVOKED', actor: admin.userId, note: null },
+      { kind: 'REINSTATED', actor: admin.userId, note: 'sorry, first' },
+      { kind: 'REVOKED', actor: admin.userId, note: null },
+      { kind: 'REINSTATED', actor: admin.userId, note: 'sorry, second' },
+    ])
+    expect(lines[1].revocation).toEqual(lines[0].revocation)
+    expect(lines[3].revocation).toEqual(lines[2].revocation)
+  })
 })
 
 describe('setUserRoles', () => {
@@ -911,6 +937,39 @@ describe('what is for admins', () => {
 })
 
 describe('with tokens that live for a second', () => {
+  // Q08, Q09
+  it('adds nothing to what is over', async () => {
+    const short = await startService({
+      database: node.database,
+      accessTokenTtlSeconds: 1,
+      refreshTokenTtlSeconds: 1,
+    })
+    try {
+      const phone = await register(short, 'frida')
+      await act(phone.accessToken, 'logoutAllDevices { endedSessions }', {}, short)
+      const other = await login(short, 'frida', 'laptop')
+      await sleep(1100)
+
+      const { alreadyRevoked } = await act(
+        phone.accessToken,
+        'logout { alreadyRevoked }',
+        {},
+        short,
+      )
+      const revoked = await act(
+        (await login(short, 'admin', 'desk')).accessToken,
+        'revokeToken(token: $token) { alreadyRevoked verified revocation { id } }',
+        { token: other.refreshToken },
+        short,
+      )
+      expect(alreadyRevoked).toBe(true)
+      expect(revoked).toEqual({ alreadyRevoked: false, verified: true, revocation: null })
+      expect(await journalOf({ subject: phone.userId })).toHaveLength(1)
+    } finally {
+      await short.stop()
+    }
+  })
+
   it('ends a session by its expired token, and refreshes it before', async () => {
     const short = await startService({ database: node.database, accessTokenTtlSeconds: 1 })
     try {

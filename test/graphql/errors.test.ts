@@ -198,6 +198,27 @@ describe('a request in which nothing was resolved', () => {
     }
   })
 
+  it.each([
+    ['{ first: 2147483648 }', { first: 2_147_483_648 }, 'first'],
+    ['a time that is none', { first: 1, filter: { since: 'yesterday' } }, 'filter'],
+    ['a scope that is none', { first: 1, filter: { scope: 'TOKE' } }, 'filter'],
+    ['nothing where something must be', {}, 'first'],
+  ])('BAD_USER_INPUT names the variable that has %s', async (_what, variables, argument) => {
+    const { status, errors } = await service.graphql(
+      `query ($first: Int!, $filter: RevocationFilter) {
+         revocations(first: $first, filter: $filter) { totalCount }
+       }`,
+      { token: admin.accessToken, variables },
+    )
+
+    expect(status).toBe(400)
+    expect(errors[0]?.extensions).toEqual({
+      code: 'BAD_USER_INPUT',
+      reason: 'INVALID_VALUE',
+      argument,
+    })
+  })
+
   it('BAD_USER_INPUT is 400 and names what is wrong with which argument', async () => {
     expect(
       signsOf(

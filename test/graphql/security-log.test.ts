@@ -96,6 +96,7 @@ describe('the security log has one line for', () => {
         scope: 'SESSION',
         reason: 'logout',
         revocationId: data.logout.revocation.id,
+        ipAddress: HERE,
       },
     ])
   })
@@ -185,6 +186,7 @@ describe('the security log has one line for', () => {
         tokenId: null,
         scope: 'SESSION',
         revocationId: id,
+        ipAddress: HERE,
       },
     ])
   })
@@ -222,6 +224,7 @@ describe('the security log has one line for', () => {
         subject: ada.userId,
         sessionId: phone.sessionId,
         revocationId: expect.any(String),
+        ipAddress: HERE,
       },
     ])
   })
@@ -272,7 +275,7 @@ describe('the security log has one line for', () => {
     expect(events()).toEqual([
       { event: 'user_suspended', actor, subject, reason: 'account_suspended', ipAddress },
       { event: 'login_failed', subject, reason: 'ACCOUNT_SUSPENDED', ipAddress },
-      { event: 'user_reinstated', actor, subject, note: 'sorry', ipAddress },
+      { event: 'user_reinstated', actor, subject, ipAddress },
     ])
   })
 

@@ -506,6 +506,22 @@ describe('production', () => {
     expect(JSON.stringify(body)).not.toContain('sessions')
   })
 
+  // Q44
+  it.each([
+    [{ scop: 'TOKEN' }, 'Did you mean "scope"'],
+    [{ scope: 'TOKE' }, 'Did you mean the enum value "TOKEN"'],
+  ])('makes no suggestions about variables: %j', async (filter, suggestion) => {
+    const request = {
+      query: 'query ($filter: RevocationFilter) { revocations(filter: $filter) { totalCount } }',
+      variables: { filter },
+    }
+
+    expect((await post(request)).body.errors[0].message).toContain(suggestion)
+    const { status, body } = await post(request, {}, node)
+    expect(status).toBe(400)
+    expect(JSON.stringify(body)).not.toContain('Did you mean')
+  })
+
   it('allows no origin', async () => {
     for (const origin of ['https://studio.apollographql.com', 'http://localhost:3000']) {
       const { headers } = await post({ query: '{ __typename }' }, { origin }, node)
