@@ -46,11 +46,8 @@ export type {
   RevocationStore,
 } from './revocation/store.ts'
 export { PostgresRevocationStore } from './revocation/postgres-store.ts'
-export type {
-  CutOffTarget,
-  PostgresRevocationStoreOptions,
-  SessionKeeper,
-} from './revocation/postgres-store.ts'
+export type { PostgresRevocationStoreOptions } from './revocation/postgres-store.ts'
+export type { CutOffTarget, SessionKeeper } from './revocation/postgres-writer.ts'
 export { MemoryRevocationStore } from './revocation/memory-store.ts'
 export type { MemoryRevocationStoreOptions } from './revocation/memory-store.ts'
 export { createRevocationCheck } from './revocation/loader.ts'

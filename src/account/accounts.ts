@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
 import { z } from 'zod'
+import { createBatched } from '../batch.ts'
+import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
 import { AccountSuspendedError, BadInputError, InvalidCredentialsError } from '../errors.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
@@ -36,9 +38,19 @@ const columns = `
   id, email, password_hash as "passwordHash", roles, suspended_at as "suspendedAt",
   suspension_id as "suspensionId", created_at as "createdAt"`
 
+const findByIds = {
+  name: 'portcullis-find-accounts',
+  text: `select ${columns} from account where id = any($1::uuid[])`,
+}
+
+/** How long a look-up of people may take, in milliseconds. */
+const READ_TIMEOUT_MS = 2000
+
 /** People who can sign in. */
 export class Accounts {
   readonly #options: AccountsOptions
+  /** Whoever asks who they are at the same time shares a statement. */
+  readonly #findTogether = createBatched<string, Account | null>((ids) => this.#findAll(ids))
 
   constructor(options: AccountsOptions) {
     this.#options = options
@@ -98,8 +110,7 @@ export class Accounts {
   }
 
   async findById(id: string): Promise<Account | null> {
-    if (!isId(id)) return null
-    return this.#find(`id = $1::uuid`, id)
+    return isId(id) ? this.#findTogether(id.toLowerCase()) : null
   }
 
   /** @throws {@link BadInputError} when nobody has this id. */
@@ -111,7 +122,13 @@ export class Accounts {
 
   async findByEmail(email: string): Promise<Account | null> {
     if (!isEmail(normalizeEmail(email))) return null
-    return this.#find(`email = $1`, normalizeEmail(email))
+    return this.#run(async (manager) => {
+      const [account] = await manager.query<Account[]>(
+        `select ${columns} from account where email = $1`,
+        [normalizeEmail(email)],
+      )
+      return account ?? null
+    })
   }
 
   async hasAdmin(): Promise<boolean> {
@@ -220,14 +237,11 @@ export class Accounts {
     return change
   }
 
-  async #find(condition: string, value: string): Promise<Account | null> {
-    return this.#run(async (manager) => {
-      const [account] = await manager.query<Account[]>(
-        `select ${columns} from account where ${condition}`,
-        [value],
-      )
-      return account ?? null
-    })
+  async #findAll(ids: readonly string[]): Promise<ReadonlyArray<Account | null>> {
+    const { dataSource } = this.#options
+    const found = await read<Account>(dataSource, findByIds, [ids], READ_TIMEOUT_MS)
+    const byId = new Map(found.map((account) => [account.id, account]))
+    return ids.map((id) => byId.get(id) ?? null)
   }
 
   async #run<Result>(work: (manager: EntityManager) => Promise<Result>): Promise<Result> {

@@ -51,6 +51,13 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return error instanceof AggregateError && error.errors.some(isDatabaseUnavailable)
 }
 
+/** Whether a transaction failed for everybody, and not because of a lock or a value that was in its own way. */
+export function isOutage(error: unknown): boolean {
+  if (!(error instanceof RevocationUnavailableError)) return false
+  const { code = '' } = error.cause as { readonly code?: string }
+  return !/^(40001|40P01|55P03|57014)$/.test(code)
+}
+
 function asUnavailable(error: unknown): unknown {
   return isDatabaseUnavailable(error) ? new RevocationUnavailableError(error) : error
 }

@@ -22,12 +22,12 @@ export const findByKeys = {
     left join revocation on key = any($1::uuid[]) and expires_at > clock_timestamp()`,
 }
 
-/** One row, for the clock; the rest of it is `null` when nothing stands under the key. */
+/** What stands under which of the keys $1. One row at least, for the clock; the rest of it may be `null`. */
 export const findStanding = `
-  select date_trunc('milliseconds', clock_timestamp()) as now, ${columns}
+  select date_trunc('milliseconds', clock_timestamp()) as now, key, ${columns}
   from (select) as always
   left join revocation
-    on key = $1 and scope in ('TOKEN', 'SESSION') and expires_at > clock_timestamp()`
+    on key = any($1::uuid[]) and scope in ('TOKEN', 'SESSION') and expires_at > clock_timestamp()`
 
 /** $1 everyone, $2 the subject; the locks' numbers are the first 64 bits of their keys. */
 export const lockForIssue = `
@@ -51,14 +51,27 @@ export const nextInstant = `
   from revocation
   where $1::uuid[] is null or key = any($1::uuid[])`
 
-/** The first one wins; an expired entry that was not swept yet gives way. The journal's line is part of the statement. */
+/**
+ * Entries, a column of theirs an array. The first one under a key wins; an expired entry that was not swept yet gives
+ * way. In the order of their keys, so that two nodes do not wait for each other. The journal's lines are part of the
+ * statement.
+ */
 export const add = `
-  with added as (
+  with wanted as (
+    select * from unnest(
+      $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+      $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[], $14::text[]
+    ) as wanted (
+      id, key, scope, issuer, subject, session_id, token_id, digest, kept_session_id,
+      revoked_at, expires_at, reason, revoked_by, note
+    )
+    order by key
+  ), added as (
     insert into revocation (
       id, key, scope, issuer, subject, session_id, token_id, digest, kept_session_id,
       revoked_at, expires_at, reason, revoked_by, note
     )
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    select * from wanted
     on conflict (key) where scope in ('TOKEN', 'SESSION') do update
     set id = excluded.id, revoked_at = excluded.revoked_at, expires_at = excluded.expires_at,
         reason = excluded.reason, revoked_by = excluded.revoked_by, note = excluded.note
@@ -73,7 +86,7 @@ export const add = `
            session_id, token_id, digest, kept_session_id, revoked_at, expires_at, reason, revoked_by
     from added
   )
-  select ${columns} from added`
+  select key, ${columns} from added`
 
 /** The latest cut-off in force that spares no session, or the same one as $2. */
 export const findLatestCutOff = `

@@ -1,16 +1,16 @@
-import { randomUUID } from 'node:crypto'
-import type { Pool } from 'pg'
 import type { DataSource, EntityManager } from 'typeorm'
+import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
-import { within } from '../time-limit.ts'
 import type { Token } from '../token/claims.ts'
-import { EVERYONE_KEY, digestKey, keyOfTarget, keysOfToken, subjectKey } from './key.ts'
+import { digestKey, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
-import { DEFAULT_TOKEN_LIFETIME_SECONDS, forgetAt } from './retention.ts'
+import { PostgresWriter } from './postgres-writer.ts'
+import type { CutOffTarget, SessionKeeper } from './postgres-writer.ts'
 import type { RevocationReplica } from './replica.ts'
+import { DEFAULT_TOKEN_LIFETIME_SECONDS } from './retention.ts'
 import { findRevoking } from './revocation.ts'
-import type { Revocation, RevocationTarget } from './revocation.ts'
+import type { Revocation } from './revocation.ts'
 import * as sql from './postgres-sql.ts'
 import { StoreClock } from './store-clock.ts'
 import type {
@@ -29,18 +29,6 @@ import type {
 
 /** How long a check may take, in milliseconds, the wait for a connection included. */
 const DEFAULT_CHECK_TIMEOUT_MS = 400
-
-/** Whoever keeps sessions beside the blacklist: they end in the revocation's own transaction. */
-export interface SessionKeeper {
-  /** Ends the sessions that a revocation hits, and says how many. */
-  endSessions(manager: EntityManager, revocation: Revocation): Promise<number>
-
-  /** When the last token that the target would hit was issued; `null` when there is none. */
-  lastIssuedAt(manager: EntityManager, target: CutOffTarget): Promise<Date | null>
-}
-
-/** A target that is a cut-off: it hits what was issued until now. */
-export type CutOffTarget = Extract<RevocationTarget, { scope: 'SUBJECT' | 'EVERYONE' }>
 
 /** How long entries and journal are kept, and whose sessions end with them. */
 export interface PostgresRevocationStoreOptions {
@@ -69,22 +57,26 @@ export interface PostgresRevocationStoreOptions {
 
 /**
  * The blacklist and its journal in PostgreSQL, through a TypeORM `DataSource` that has their entities and migrations.
- *
- * Locks are taken in one order: everyone, subject, then rows. Whoever issues a token shares the first two, whoever
- * makes a cut-off holds one of them alone; the instant is drawn under the lock. So of an issue and a cut-off that
- * meet, one comes entirely before the other, and their instants tell which.
  */
 export class PostgresRevocationStore implements RevocationStore {
   readonly maxTokenLifetimeSeconds: number
   readonly #dataSource: DataSource
   readonly #options: PostgresRevocationStoreOptions
   readonly #clock: StoreClock
+  readonly #writer: PostgresWriter
 
   constructor(dataSource: DataSource, options: PostgresRevocationStoreOptions = {}) {
     this.maxTokenLifetimeSeconds = options.maxTokenLifetimeSeconds ?? DEFAULT_TOKEN_LIFETIME_SECONDS
     this.#dataSource = dataSource
     this.#options = options
     this.#clock = options.replica?.clock ?? new StoreClock()
+    this.#writer = new PostgresWriter({
+      dataSource,
+      clock: this.#clock,
+      maxTokenLifetimeSeconds: this.maxTokenLifetimeSeconds,
+      sessions: options.sessions,
+      replica: options.replica,
+    })
   }
 
   now(): number {
@@ -118,9 +110,7 @@ export class PostgresRevocationStore implements RevocationStore {
   }
 
   async revoke(request: RevocationRequest): Promise<RevocationOutcome> {
-    const outcome = await runTransaction(this.#dataSource, (manager) =>
-      this.revokeWithin(manager, request),
-    )
+    const outcome = await this.#writer.revoke(request)
     this.announce()
     return outcome
   }
@@ -141,19 +131,12 @@ export class PostgresRevocationStore implements RevocationStore {
     request: RevocationRequest,
     { always = false }: { always?: boolean } = {},
   ): Promise<RevocationOutcome> {
-    const { target } = request
-    const outcome = await (target.scope === 'SUBJECT' || target.scope === 'EVERYONE'
-      ? this.#cutOff(manager, request, target, always)
-      : this.#revokeOnce(manager, request))
-    // Also one that stood already: another node made it, perhaps a moment ago.
-    this.#options.replica?.add(outcome.revocation)
-    return outcome
+    return this.#writer.revokeWithin(manager, request, { always })
   }
 
   /** Until your transaction ends no token can be issued, and no cut-off made, for the target. */
   async lockWithin(manager: EntityManager, target: CutOffTarget): Promise<void> {
-    if (target.scope === 'EVERYONE') await manager.query(sql.lockEveryone, [EVERYONE_KEY])
-    else await manager.query(sql.lockSubject, [EVERYONE_KEY, subjectKey(target.subject)])
+    await this.#writer.lockWithin(manager, target)
   }
 
   /** The latest cut-off in force for a target. */
@@ -161,13 +144,7 @@ export class PostgresRevocationStore implements RevocationStore {
     manager: EntityManager,
     target: CutOffTarget,
   ): Promise<Revocation | null> {
-    const kept = target.scope === 'SUBJECT' ? (target.keptSessionId ?? null) : null
-    const [found] = await manager.query<Revocation[]>(sql.findLatestCutOff, [
-      keyOfTarget(target),
-      kept,
-    ])
-    if (found) this.#options.replica?.add(found)
-    return found ?? null
+    return this.#writer.latestCutOffWithin(manager, target)
   }
 
   /** Journals, as part of a transaction of yours, that the person whom a revocation suspended was reinstated. */
@@ -205,9 +182,7 @@ export class PostgresRevocationStore implements RevocationStore {
 
   /** As `issueInstant`, and no cut-off for this subject can be made until your transaction ends. */
   async issueInstantWithin(manager: EntityManager, subject: string): Promise<Date> {
-    const keys = [EVERYONE_KEY, subjectKey(subject)]
-    await manager.query(sql.lockForIssue, keys)
-    return this.#nextInstant(manager, keys)
+    return this.#writer.issueInstantWithin(manager, subject)
   }
 
   async listInForce(page: PageRequest<RevocationCursor>): Promise<Page<Revocation>> {
@@ -245,97 +220,19 @@ export class PostgresRevocationStore implements RevocationStore {
     })
   }
 
-  /** The hot path: one prepared statement on the DataSource's pool, because TypeORM offers neither that nor a time limit. */
+  /** The hot path. Whatever goes wrong, it cannot be checked. */
   async #find(keys: readonly RevocationKey[]): Promise<readonly Found[]> {
-    const pool = (this.#dataSource.driver as unknown as { master: Pool }).master
-    // The driver's own limit comes later, and is there to have a silent connection replaced.
     const { checkTimeoutMs = DEFAULT_CHECK_TIMEOUT_MS } = this.#options
-    const query = { ...sql.findByKeys, values: [keys], query_timeout: 2 * checkTimeoutMs }
-
     try {
-      const { rows } = await within(checkTimeoutMs, pool.query<FoundRow>(query))
+      const rows = await read<FoundRow>(this.#dataSource, sql.findByKeys, [keys], checkTimeoutMs)
       const [{ now }] = rows as [FoundRow]
       this.#clock.observe(now)
       return rows.flatMap(({ now: _now, key, ...entry }) => (key === null ? [] : [{ key, entry }]))
     } catch (error) {
-      throw new RevocationUnavailableError(error)
+      throw error instanceof RevocationUnavailableError
+        ? error
+        : new RevocationUnavailableError(error)
     }
-  }
-
-  /** The first one wins. What stands is looked for before the attempt, because those who collide wait for each other. */
-  async #revokeOnce(
-    manager: EntityManager,
-    request: RevocationRequest,
-  ): Promise<RevocationOutcome> {
-    const key = keyOfTarget(request.target)
-    const [{ now, ...standing }] = await manager.query<[StandingRow]>(sql.findStanding, [key])
-    this.#clock.observe(now)
-    if (standing.id !== null) return stood(standing)
-
-    const entry = await this.#add(manager, request, now)
-    // Without one somebody else was quicker, between the two statements.
-    return entry ? this.#conclude(manager, entry) : this.#revokeOnce(manager, request)
-  }
-
-  async #cutOff(
-    manager: EntityManager,
-    request: RevocationRequest,
-    target: CutOffTarget,
-    always: boolean,
-  ): Promise<RevocationOutcome> {
-    await this.lockWithin(manager, target)
-    // `undefined` when nobody here knows.
-    const lastIssuedAt = await this.#options.sessions?.lastIssuedAt(manager, target)
-    const standing = always ? null : await this.latestCutOffWithin(manager, target)
-    // An earlier cut-off reaches as far as a new one would, when nothing was issued since.
-    if (standing && lastIssuedAt !== undefined && !isAfter(lastIssuedAt, standing.revokedAt)) {
-      return stood(standing)
-    }
-
-    const keys = target.scope === 'SUBJECT' ? [EVERYONE_KEY, subjectKey(target.subject)] : null
-    const instant = await this.#nextInstant(manager, keys)
-    // A clock that was set back must not spare what was issued before.
-    const revokedAt = lastIssuedAt && isAfter(lastIssuedAt, instant) ? lastIssuedAt : instant
-    // Cut-offs do not collide.
-    const entry = (await this.#add(manager, request, revokedAt)) as Revocation
-    return this.#conclude(manager, entry)
-  }
-
-  async #conclude(manager: EntityManager, revocation: Revocation): Promise<RevocationOutcome> {
-    const endedSessions = (await this.#options.sessions?.endSessions(manager, revocation)) ?? 0
-    return { revocation, alreadyRevoked: false, endedSessions }
-  }
-
-  /** @param keys - Of the cut-offs to come after; `null` for all. */
-  async #nextInstant(manager: EntityManager, keys: readonly RevocationKey[] | null): Promise<Date> {
-    const [row] = await manager.query<[{ now: Date; instant: Date }]>(sql.nextInstant, [keys])
-    this.#clock.observe(row.now)
-    return row.instant
-  }
-
-  async #add(
-    manager: EntityManager,
-    { target, reason, note = null, by }: RevocationRequest,
-    revokedAt: Date,
-  ): Promise<Revocation | null> {
-    const token = target.scope === 'TOKEN' && 'token' in target ? target.token : null
-    const [entry] = await manager.query<Revocation[]>(sql.add, [
-      randomUUID(),
-      keyOfTarget(target),
-      target.scope,
-      token?.issuer ?? null,
-      token?.subject ?? ('subject' in target ? target.subject : null),
-      token?.sessionId ?? ('sessionId' in target ? target.sessionId : null),
-      token?.tokenId ?? null,
-      'digest' in target ? target.digest : null,
-      'keptSessionId' in target ? (target.keptSessionId ?? null) : null,
-      revokedAt,
-      forgetAt(target, revokedAt, this.maxTokenLifetimeSeconds),
-      reason,
-      by,
-      note,
-    ])
-    return entry ?? null
   }
 
   async #list<Item>(text: string, first: number, values: readonly unknown[]): Promise<Page<Item>> {
@@ -360,9 +257,6 @@ interface Found {
 
 type FoundRow = Revocation & { readonly key: RevocationKey | null; readonly now: Date }
 
-/** All but the clock is `null` when nothing stands. */
-type StandingRow = { readonly now: Date } & (Revocation | Record<keyof Revocation, null>)
-
 type EventRow = Omit<RevocationEvent, 'revocation'> &
   Omit<Revocation, 'id' | 'note'> & { revocationId: string; revocationNote: string | null }
 
@@ -378,10 +272,6 @@ function toEvent(row: EventRow): RevocationEvent {
   }
 }
 
-function stood(revocation: Revocation): RevocationOutcome {
-  return { revocation, alreadyRevoked: true, endedSessions: 0 }
-}
-
 function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonly Revocation[]> {
   const groups = new Map<RevocationKey, Revocation[]>()
   for (const { key, entry } of found) {
@@ -390,10 +280,6 @@ function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonl
     else groups.set(key, [entry])
   }
   return groups
-}
-
-function isAfter(instant: Date | null, other: Date): boolean {
-  return instant !== null && instant > other
 }
 
 function filterValues(filter: RevocationFilter): unknown[] {

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { createDataSource } from '../../src/database/data-source.ts'
 import { runTransaction } from '../../src/database/transaction.ts'
 import * as sql from '../../src/revocation/postgres-sql.ts'
 import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
-import type { CutOffTarget } from '../../src/revocation/postgres-store.ts'
+import type { CutOffTarget } from '../../src/revocation/postgres-writer.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { RevocationOutcome } from '../../src/revocation/store.ts'
+import { sessionKeeper } from '../../src/session/session-keeper.ts'
 import { replaceClock } from '../support/database-clock.ts'
 import type { DatabaseClock } from '../support/database-clock.ts'
 import { createDatabase } from '../support/database.ts'
@@ -382,6 +384,111 @@ describe('PostgresRevocationStore beside sessions', () => {
         expect(lines).not.toContain('Seq Scan')
       },
     )
+  })
+})
+
+describe('revocations that are asked for at the same time', () => {
+  let database: TestDatabase
+  let node: TestNode
+
+  beforeAll(async () => {
+    database = await createDatabase()
+    node = await openNode(database.url)
+  })
+  afterAll(async () => {
+    await node.close()
+    await database.drop()
+  })
+
+  interface Line {
+    readonly subject: string
+    readonly reason: string
+    readonly transaction: string
+  }
+
+  function readJournal(): Promise<Line[]> {
+    return database.query<Line & Record<string, unknown>>(
+      `select subject, reason, transaction_id::text as transaction from revocation_event order by id`,
+    )
+  }
+
+  function revokeSession(sessionId: string, reason = 'logout'): Promise<RevocationOutcome> {
+    const target = { scope: 'SESSION', sessionId, subject: sessionId } as const
+    return node.revocations.revoke({ target, reason, by: null })
+  }
+
+  // Q02
+  it('share a commit, and each has its own outcome', async () => {
+    const signIns = await Promise.all(
+      Array.from({ length: 40 }, () => node.sessions.open('ada', PHONE, grantUser)),
+    )
+    const ids = signIns.map(({ session }) => session.id)
+
+    const outcomes = await Promise.all(ids.map((id) => revokeSession(id)))
+    expect(outcomes.map(({ revocation }) => revocation.sessionId)).toEqual(ids)
+    expect(outcomes.every((one) => !one.alreadyRevoked && one.endedSessions === 1)).toBe(true)
+
+    const lines = await readJournal()
+    expect(lines.map(({ subject }) => subject).toSorted()).toEqual(ids.toSorted())
+    expect(new Set(lines.map(({ transaction }) => transaction)).size).toBeLessThanOrEqual(2)
+  })
+
+  // Q08
+  it('are one when they are the same: the first counts', async () => {
+    const outcomes = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => revokeSession('same', `reason ${index}`)),
+    )
+
+    expect(new Set(outcomes.map(({ revocation }) => revocation.id)).size).toBe(1)
+    expect(outcomes.filter(({ alreadyRevoked }) => !alreadyRevoked)).toEqual([outcomes[0]])
+    expect(outcomes[0]!.revocation.reason).toBe('reason 0')
+    const lines = (await readJournal()).filter(({ subject }) => subject === 'same')
+    expect(lines).toHaveLength(1)
+  })
+
+  // Q47
+  it('do not suffer from one that cannot be made', async () => {
+    const names = Array.from({ length: 10 }, (_, index) => `neighbour ${index}`)
+    const made = await Promise.allSettled([
+      ...names.map((name) => revokeSession(name)),
+      // PostgreSQL holds no NUL.
+      revokeSession('poison', 'a\0b'),
+      ...names.map((name) => revokeSession(`${name}, too`)),
+    ])
+
+    expect(made.filter(({ status }) => status === 'rejected')).toHaveLength(1)
+    expect(made[10]!.status).toBe('rejected')
+    const subjects = (await readJournal()).map(({ subject }) => subject)
+    expect(subjects).toEqual(expect.arrayContaining(names))
+    expect(subjects).not.toContain('poison')
+  })
+
+  // Q47
+  it('do not suffer from one whose session somebody else holds', async () => {
+    const hasty = createDataSource({ url: database.url })
+    await hasty.initialize()
+    const store = new PostgresRevocationStore(hasty, { sessions: sessionKeeper })
+    const [held, free] = await Promise.all(
+      ['held', 'free'].map((subject) => node.sessions.open(subject, PHONE, grantUser)),
+    )
+    const runner = node.dataSource.createQueryRunner()
+    await runner.startTransaction()
+    await runner.query(`select 1 from session where id = $1 for update`, [held!.session.id])
+
+    const made = await Promise.allSettled(
+      [held!, free!].map(({ session: { id: sessionId, subject } }) =>
+        store.revoke({
+          target: { scope: 'SESSION', sessionId, subject },
+          reason: 'logout',
+          by: null,
+        }),
+      ),
+    )
+    expect(made.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+
+    await runner.rollbackTransaction()
+    await runner.release()
+    await hasty.destroy()
   })
 })
 

@@ -1,0 +1,35 @@
+import type { Pool, QueryResultRow } from 'pg'
+import type { DataSource } from 'typeorm'
+import { RevocationUnavailableError } from '../errors.ts'
+import { within } from '../time-limit.ts'
+import { isDatabaseUnavailable } from './transaction.ts'
+
+/** A prepared statement: PostgreSQL plans it once a connection. */
+export interface PreparedStatement {
+  readonly name: string
+  readonly text: string
+}
+
+/**
+ * Runs one prepared statement that reads, outside any transaction: one round trip.
+ *
+ * On the `DataSource`'s pool directly, because TypeORM offers neither prepared statements nor a time limit.
+ *
+ * @param timeoutMs - How long the answer may take, in milliseconds, the wait for a connection included.
+ * @throws {@link RevocationUnavailableError} when the database gives none in time.
+ */
+export async function read<Row extends QueryResultRow>(
+  dataSource: DataSource,
+  statement: PreparedStatement,
+  values: readonly unknown[],
+  timeoutMs: number,
+): Promise<readonly Row[]> {
+  const pool = (dataSource.driver as unknown as { master: Pool }).master
+  // The driver's own limit comes later, and is there to have a silent connection replaced.
+  const query = { ...statement, values: [...values], query_timeout: 2 * timeoutMs }
+  try {
+    return (await within(timeoutMs, pool.query<Row>(query))).rows
+  } catch (error) {
+    throw isDatabaseUnavailable(error) ? new RevocationUnavailableError(error) : error
+  }
+}
