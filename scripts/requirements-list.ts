@@ -25,7 +25,6 @@ export const open: Readonly<Record<string, string>> = {
   Q55: 'step-up authentication comes with the hardening against abuse',
   Q56: 'documented in docs/threat-model.md: there is no limit',
   Q61: 'migrations and the service still share one database role',
-  Q63: 'metrics come with the replica',
 }
 
 export const groups: readonly RequirementGroup[] = [
