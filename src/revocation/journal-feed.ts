@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { ClientConfig, Pool } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
@@ -97,6 +98,8 @@ export class JournalFeed {
       for await (const chunk of stream) {
         silence.refresh()
         entries.push(chunk as Buffer)
+        // Others get on between two pieces, however fast they come.
+        await nextTurn()
       }
       entries.end()
     } finally {

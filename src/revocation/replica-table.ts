@@ -6,7 +6,11 @@
  * arrive in any order, repeatedly and early, and none ever has to be taken out before it expires.
  */
 export class ReplicaTable {
-  readonly #shards: readonly Shard[] = Array.from({ length: SHARDS }, () => new Shard())
+  readonly #shards: readonly Shard[] = Array.from(
+    { length: SHARDS },
+    // As keys are spread evenly, shards of one size would all grow at the same time.
+    (_, index) => new Shard(Math.ceil(MIN_CAPACITY * GROWTH ** (index / SHARDS))),
+  )
 
   /** How many keys have an entry. */
   get size(): number {
@@ -57,7 +61,7 @@ const SHARD_SHIFT = 24
 /** Between these fills a slot's sixteen bytes are 21 to 27 an entry, and a search looks at few of them. */
 const MAX_FILL = 0.75
 const GROWTH = 1.25
-const MIN_CAPACITY = 16
+const MIN_CAPACITY = 64
 
 /** The words of a slot. `EXPIRES_AT` is in seconds; 0 there marks an empty slot. */
 const WORDS = 4
@@ -70,10 +74,17 @@ const LEAD = 3
 const MAX_WORD = 0xffff_ffff
 
 class Shard {
-  #slots = new Uint32Array(MIN_CAPACITY * WORDS)
-  #capacity = MIN_CAPACITY
+  readonly #minCapacity: number
+  #slots: Uint32Array
+  #capacity: number
   #size = 0
   #firstExpiry = Infinity
+
+  constructor(minCapacity: number) {
+    this.#minCapacity = minCapacity
+    this.#capacity = minCapacity
+    this.#slots = new Uint32Array(minCapacity * WORDS)
+  }
 
   get size(): number {
     return this.#size
@@ -130,7 +141,7 @@ class Shard {
   /** Moves what expires after `now` to a table of another size. */
   #rebuild(capacity: number, now: number): void {
     const old = this.#slots
-    this.#capacity = Math.max(MIN_CAPACITY, Math.ceil(capacity))
+    this.#capacity = Math.max(this.#minCapacity, Math.ceil(capacity))
     this.#slots = new Uint32Array(this.#capacity * WORDS)
     this.#size = 0
     this.#firstExpiry = Infinity
