@@ -29,6 +29,8 @@ import { createTokenSigner } from './token/signer.ts'
 export interface ServiceSettings extends Settings {
   readonly databaseUrl: string
   readonly signWith: string
+  /** How often a document is executed before it is compiled; 2 if not given. */
+  readonly compileAfter?: number
 }
 
 /** One running node. */
@@ -117,8 +119,16 @@ async function startNode(
   })
   await revocations.ping()
 
-  const schema = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
-  const app = await createServer({ ...settings, schema, portcullis, keys, replica, metrics, log })
+  const schemas = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
+  const app = await createServer({
+    ...settings,
+    ...schemas,
+    portcullis,
+    keys,
+    replica,
+    metrics,
+    log,
+  })
   const url = await listen(app, settings)
   // Last, because what is shown once must not be made by a start that fails.
   const newAdmin = await ensureFirstAdmin(accounts, settings, log).catch(async (error: unknown) => {

@@ -1,6 +1,15 @@
 import { MapperKind, getDirective, mapSchema } from '@graphql-tools/utils'
-import { defaultFieldResolver } from 'graphql'
+import {
+  TypeInfo,
+  defaultFieldResolver,
+  isAbstractType,
+  isObjectType,
+  visit,
+  visitWithTypeInfo,
+} from 'graphql'
 import type {
+  DocumentNode,
+  FieldNode,
   GraphQLField,
   GraphQLFieldConfig,
   GraphQLFieldResolver,
@@ -54,6 +63,34 @@ export function listUndeclaredRootFields(schema: GraphQLSchema): readonly string
         .map((field) => `${type.name}.${field.name}`),
     )
 }
+
+/**
+ * Finds what the fields of a document ask of their caller, whatever types its abstract fields turn out to be.
+ *
+ * @param schema - From {@link applyAuthDirective}.
+ * @param document - Valid for it.
+ * @returns Each demand once.
+ */
+export function findDemands(schema: GraphQLSchema, document: DocumentNode): readonly Demand[] {
+  const found = new Map<string, Demand>()
+  const typeInfo = new TypeInfo(schema)
+  const visitor = {
+    Field({ name }: FieldNode): void {
+      const parent = typeInfo.getParentType()
+      const types = isAbstractType(parent) ? schema.getPossibleTypes(parent) : [parent]
+      for (const type of types) {
+        const field = isObjectType(type) ? type.getFields()[name.value] : undefined
+        const demand = field?.extensions[DEMAND] as Demand | undefined
+        if (demand) found.set(JSON.stringify(demand), demand)
+      }
+    },
+  }
+  visit(document, visitWithTypeInfo(typeInfo, visitor))
+  return [...found.values()]
+}
+
+/** Where a guarded field says what it asks. */
+const DEMAND = 'portcullis'
 
 type Field = GraphQLField<unknown, unknown>
 type Guardable = GraphQLObjectType | GraphQLInterfaceType | Field
@@ -126,6 +163,7 @@ function guard(
   const isSubscription = root === 'subscription'
   return {
     ...field,
+    extensions: { ...field.extensions, [DEMAND]: demand },
     resolve: guarded(resolve),
     ...(isSubscription && { subscribe: guarded(subscribe) }),
   }

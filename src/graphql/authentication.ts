@@ -49,6 +49,7 @@ export class Authentication {
   #token: Token | Error | undefined
   #revocationCheck: ReturnType<RevocationCheck> | undefined
   #caller: Caller | null = null
+  #lastMet: Demand | null = null
   #isRefusalLogged = false
 
   constructor(options: AuthenticationOptions) {
@@ -67,12 +68,16 @@ export class Authentication {
 
   /** Whether the caller is known already, or can be without waiting for anybody, and meets a demand. */
   isMet(demand: Demand): boolean {
+    // A list asks the same a thousand times.
+    if (demand === this.#lastMet) return true
+
     this.#caller ??= this.#findAtOnce()
-    return (
+    const isMet =
       this.#caller !== null &&
       demand.accepts.includes('ACTIVE') &&
       findMissingRole(this.#caller, demand) === undefined
-    )
+    if (isMet) this.#lastMet = demand
+    return isMet
   }
 
   /**
@@ -95,6 +100,7 @@ export class Authentication {
   startAnew(): void {
     this.#revocationCheck = undefined
     this.#caller = null
+    this.#lastMet = null
   }
 
   /** The same credentials with nothing found out yet: for an operation that runs beside this one. */

@@ -11,17 +11,23 @@ export interface ServiceSchemaOptions extends AccountResolverOptions {
   readonly portcullis: Portcullis
 }
 
+/** A schema with `@auth` in force, and the same before it was. */
+export interface ServiceSchema {
+  readonly schema: GraphQLSchema
+  readonly unguarded: GraphQLSchema
+}
+
 /**
- * The schema of our own service: the library's part, accounts and sessions, with `@auth` in force.
+ * The schema of our own service: the library's part, accounts and sessions.
  *
  * @throws `TypeError` naming every root field that is neither guarded nor open on purpose.
  */
 export function createServiceSchema({
   portcullis,
   ...services
-}: ServiceSchemaOptions): GraphQLSchema {
+}: ServiceSchemaOptions): ServiceSchema {
   const { revocations } = portcullis
-  const schema = makeExecutableSchema({
+  const unguarded = makeExecutableSchema({
     typeDefs: [...portcullis.typeDefs, ...serviceTypeDefs],
     resolvers: [
       portcullis.resolvers,
@@ -30,11 +36,11 @@ export function createServiceSchema({
     ],
   })
 
-  const undeclared = listUndeclaredRootFields(schema)
+  const undeclared = listUndeclaredRootFields(unguarded)
   if (undeclared.length > 0) {
     throw new TypeError(
       `expected @auth or @public on every root field, got neither on ${undeclared.join(', ')}`,
     )
   }
-  return portcullis.protect(schema)
+  return { schema: portcullis.protect(unguarded), unguarded }
 }

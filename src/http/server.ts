@@ -19,6 +19,7 @@ import type { Portcullis } from '../portcullis.ts'
 import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
+import { createCompiledQueries } from './compiled-queries.ts'
 import { registerExplorer } from './explorer.ts'
 import { registerHealth } from './health.ts'
 import { registerMetrics } from './metrics.ts'
@@ -27,6 +28,10 @@ import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
 
 export interface ServerOptions {
   readonly schema: GraphQLSchema
+  /** The same without the guards, for queries that were found to meet all of them. */
+  readonly unguarded: GraphQLSchema
+  /** How often a document is executed before it is compiled; 2 if not given. */
+  readonly compileAfter?: number
   readonly portcullis: Portcullis
   readonly keys: KeyRing
   /** `null` where every check reads the database. */
@@ -121,7 +126,8 @@ function secureAnswers(app: FastifyInstance): void {
 }
 
 async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Promise<void> {
-  const { schema, portcullis, log, isProduction, revokedTokenStatus } = options
+  const { schema, unguarded, compileAfter, portcullis, log } = options
+  const { isProduction, revokedTokenStatus } = options
   const apollo = new ApolloServer<ServiceContext>({
     schema,
     introspection: !isProduction,
@@ -136,6 +142,11 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     plugins: [
       separateBatchedOperations,
       createStatusPlugin({ revokedTokenStatus }),
+      createCompiledQueries({
+        schema,
+        unguarded,
+        ...(compileAfter !== undefined && { compileAfter }),
+      }),
       ApolloServerPluginLandingPageDisabled(),
       // It would wrap every field, for hints that nobody gives here.
       ApolloServerPluginCacheControlDisabled(),
