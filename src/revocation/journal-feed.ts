@@ -31,8 +31,8 @@ export interface JournalExtract {
 export interface JournalFeedOptions {
   /** How long the database may take to answer or, while it sends much, to go on, in milliseconds. */
   readonly timeLimitMs: number
-  /** Told that the journal may have grown. It may be told too often, or never. */
-  readonly onHint: () => void
+  /** Told what another node announced. It may be told late, repeatedly or never. */
+  readonly onHint: (hint: string) => void
 }
 
 /**
@@ -49,15 +49,15 @@ export class JournalFeed {
     const client = new Client(readConnectionOptions(dataSource))
     // What breaks the connection fails the next statement, which somebody waits for.
     client.on('error', () => undefined)
-    client.on('notification', ({ processId }) => {
+    client.on('notification', ({ processId, payload = '' }) => {
       const { processID: own } = client as unknown as { readonly processID: number }
-      if (processId !== own) options.onHint()
+      if (processId !== own) options.onHint(payload)
     })
 
     const feed = new JournalFeed(client, options)
     try {
       await client.connect()
-      await feed.#ask(sql.listen)
+      await client.query({ text: sql.listen, ...feed.#limit() })
       return feed
     } catch (error) {
       feed.close()
@@ -107,9 +107,9 @@ export class JournalFeed {
     }
   }
 
-  /** Hints to all who read this journal that it has grown. */
-  async announce(): Promise<void> {
-    await this.#ask(sql.notify)
+  /** Tells all who read this journal. */
+  async announce(hint: string): Promise<void> {
+    await this.#client.query({ text: sql.notify, values: [hint], ...this.#limit() })
   }
 
   /** Ends at once, whatever is under way. */
@@ -117,10 +117,6 @@ export class JournalFeed {
     const { stream } = (this.#client as unknown as { connection: { stream: { destroy(): void } } })
       .connection
     stream.destroy()
-  }
-
-  async #ask(text: string): Promise<void> {
-    await this.#client.query({ text, ...this.#limit() })
   }
 
   #limit(): { query_timeout: number } {

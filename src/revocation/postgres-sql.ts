@@ -187,11 +187,11 @@ export const deleteOldEvents = `
     for update skip locked
   ))`
 
-/** The name under which nodes tell each other that the journal has grown. */
+/** The name under which nodes tell each other what the journal has got. */
 const CHANNEL = 'portcullis_revocation'
 
 export const listen = `listen ${CHANNEL}`
-export const notify = `notify ${CHANNEL}`
+export const notify = `select pg_notify('${CHANNEL}', $1)`
 
 /**
  * What was committed since an earlier snapshot, and the snapshot of this very statement. $1: the earlier one's xmax;

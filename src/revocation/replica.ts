@@ -3,6 +3,8 @@ import type { DataSource } from 'typeorm'
 import type { Token } from '../token/claims.ts'
 import { JournalFeed } from './journal-feed.ts'
 import type { JournalEntry, JournalPosition } from './journal-feed.ts'
+import { formatHints, takeHints } from './hint.ts'
+import type { Hint } from './hint.ts'
 import { keyOfEntry, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
 import { ReplicaTable } from './replica-table.ts'
@@ -48,6 +50,9 @@ const MAX_TIME_LIMIT_MS = 5000
 /** Milliseconds between two hints: what is revoked meanwhile goes with the next. */
 const HINT_INTERVAL_MS = 5
 
+/** More entries than a hint can hold. */
+const MAX_NEWS = 1000
+
 /** Milliseconds before a lost connection is made anew; a part is chance, so that nodes do not come together. */
 const RECONNECT_MS = 200
 
@@ -87,7 +92,8 @@ export class RevocationReplica {
   #isHinted = false
   #wake: () => void = () => undefined
   #announcing = false
-  #hasNews = false
+  /** What this node made since it last told the others; `null` when there is nothing to tell. */
+  #news: Hint[] | null = null
   #said: 'NOTHING' | 'FAULT' | 'IN_STEP' = 'NOTHING'
   #cleaning: NodeJS.Timeout | undefined
 
@@ -144,25 +150,32 @@ export class RevocationReplica {
 
   /** Takes note of an entry that is being made, before anybody is told that it was. */
   add(entry: JournalEntry): void {
-    const [high, low] = toWords(keyOfEntry(entry))
-    this.#table.add(high, low, reachOf(entry).getTime(), entry.expiresAt.getTime())
+    const hint = toHint(entry)
+    this.#take(hint)
+    this.#news ??= []
+    // The rest of a multitude is read.
+    if (this.#news.length < MAX_NEWS) this.#news.push(hint)
   }
 
-  /** Hints to the other nodes that something was committed. A lost hint costs them the time to their next read. */
+  /** Tells the other nodes what was committed. A lost hint costs them the time to their next read. */
   announce(): void {
-    this.#hasNews = true
     if (!this.#announcing) void this.#announceAll()
   }
 
   async #announceAll(): Promise<void> {
     this.#announcing = true
-    while (this.#hasNews && this.#feed !== null) {
-      this.#hasNews = false
+    while (this.#news !== null && this.#feed !== null) {
+      const news = this.#news
+      this.#news = null
       // A connection that fails here fails the next read too, and that one is heard of.
-      await this.#feed.announce().catch(() => undefined)
+      await this.#feed.announce(formatHints(news)).catch(() => undefined)
       await sleep(HINT_INTERVAL_MS)
     }
     this.#announcing = false
+  }
+
+  #take({ high, low, reachMs, expiresAtMs }: Hint): void {
+    this.#table.add(high, low, reachMs, expiresAtMs)
   }
 
   async #run(onFirst: () => void): Promise<void> {
@@ -181,7 +194,8 @@ export class RevocationReplica {
     const { timeLimitMs, intervalMs } = readPace(this.#maxStalenessMs)
     const feed = await JournalFeed.open(this.#dataSource, {
       timeLimitMs,
-      onHint: () => {
+      onHint: (text) => {
+        if (takeHints(text, (...hint) => this.#table.add(...hint))) return
         this.#isHinted = true
         this.#wake()
       },
@@ -233,7 +247,7 @@ export class RevocationReplica {
     }
 
     for (const [index, entry] of entries.entries()) {
-      this.add(entry)
+      this.#take(toHint(entry))
       if (index % LINES_A_TURN === LINES_A_TURN - 1) await nextTurn()
     }
     this.#position = position
@@ -311,6 +325,11 @@ function wordsOf(token: Token): Uint32Array {
     wordsOfTokens.set(token, words)
   }
   return words
+}
+
+function toHint(entry: JournalEntry): Hint {
+  const [high, low] = toWords(keyOfEntry(entry))
+  return { high, low, reachMs: reachOf(entry).getTime(), expiresAtMs: entry.expiresAt.getTime() }
 }
 
 function toWords(key: RevocationKey): [high: number, low: number] {

@@ -182,6 +182,19 @@ describe('a replica in step', () => {
     expect(delays.toSorted((a, b) => a - b)[7]).toBeLessThan(60)
   })
 
+  it('does not mind what others call on its channel', async () => {
+    const node = await openNode({ maxStalenessMs: 60_000 })
+    for (const payload of ['', 'garbage', '1 2 3 4', '1 2 3 4,x']) {
+      await database.query(`select pg_notify('portcullis_revocation', $1)`, [payload])
+    }
+    const silent = await openSilentStore()
+    const token = makeLoner()
+    await revoke(silent, targetOf(token))
+    await database.query(`select pg_notify('portcullis_revocation', '')`)
+    await expectToBeKnown(node, token)
+    expect(node.replica.rulesOut(makeLoner())).toBe(true)
+  })
+
   // Q01
   it('finds out by itself what nobody hinted at', async () => {
     const node = await openNode({ maxStalenessMs: 300 })

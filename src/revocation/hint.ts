@@ -1,0 +1,39 @@
+import type { TakeCopied } from './copied-entries.ts'
+
+/** What a node tells the others of an entry: as much as a replica keeps. */
+export interface Hint {
+  readonly high: number
+  readonly low: number
+  readonly reachMs: number
+  readonly expiresAtMs: number
+}
+
+/** PostgreSQL allows a payload of less than 8,000 bytes. */
+const MAX_LENGTH = 7900
+
+/** @returns Text for a notification; empty when it would be too long: then the others read the journal. */
+export function formatHints(hints: readonly Hint[]): string {
+  const text = hints
+    .map(({ high, low, reachMs, expiresAtMs }) => [high, low, reachMs, expiresAtMs].join(' '))
+    .join(',')
+  return text.length > MAX_LENGTH ? '' : text
+}
+
+/**
+ * Reads what {@link formatHints} wrote.
+ *
+ * Whoever may notify may write anything here. The worst that an entry does which is none is a look-up more.
+ *
+ * @returns Whether it was understood whole; nothing is taken of what was not.
+ */
+export function takeHints(text: string, take: TakeCopied): boolean {
+  const form = /^\d{1,10} \d{1,10} \d{1,15} \d{1,15}$/
+  const hints = text.split(',')
+  if (!hints.every((hint) => form.test(hint))) return false
+
+  for (const hint of hints) {
+    const [high = 0, low = 0, reachMs = 0, expiresAtMs = 0] = hint.split(' ').map(Number)
+    take(high >>> 0, low >>> 0, reachMs, expiresAtMs)
+  }
+  return true
+}
