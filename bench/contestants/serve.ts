@@ -1,0 +1,118 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import pg from 'pg'
+import { serveCommands } from '../ipc.ts'
+
+/** What the harness asks of a contestant. */
+export type ContestantCommand =
+  | { readonly kind: 'stats' }
+  | { readonly kind: 'revoke'; readonly credential: string }
+  | { readonly kind: 'count' }
+  | { readonly kind: 'counted' }
+  | { readonly kind: 'sweep' }
+
+export interface Stats {
+  /** CPU microseconds since its start. */
+  readonly cpu: number
+  readonly rssBytes: number
+  /** The longest time that the event loop was held up since its start, in milliseconds. */
+  readonly longestBlockMs: number
+}
+
+/** A server, ready to listen. */
+export interface Contestant {
+  /** Begins to listen on a free port of the loopback. */
+  listen(): Promise<number>
+  /** Takes a credential out of force, in this contestant's own store. */
+  revoke(credential: string): Promise<void>
+  /** Removes everything that has expired; says how long that took, in milliseconds. */
+  sweep?(): Promise<number>
+}
+
+/**
+ * Runs a contestant until its harness ends it.
+ *
+ * Source maps, which tsx switches on, make every error slow: no server runs with them.
+ */
+export async function present(create: () => Promise<Contestant>): Promise<void> {
+  process.setSourceMapsEnabled(false)
+  const delays = monitorEventLoopDelay({ resolution: 5 })
+  if (process.env.MONITOR_EVENT_LOOP === '1') delays.enable()
+
+  const contestant = await create()
+  const statements = new StatementCounter()
+  serveCommands<ContestantCommand>(async (command) => {
+    switch (command.kind) {
+      case 'stats':
+        return readStats(delays.max / 1e6)
+      case 'revoke':
+        return contestant.revoke(command.credential)
+      case 'count':
+        return statements.start()
+      case 'counted':
+        return statements.stop()
+      case 'sweep':
+        return contestant.sweep?.()
+    }
+  })
+  const port = await contestant.listen()
+  process.stdout.write(`${JSON.stringify({ port })}\n`)
+}
+
+/** Listens on a free port. */
+export async function listenOn(server: Server): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  return (server.address() as AddressInfo).port
+}
+
+export function requireSetting(name: string): string {
+  const value = process.env[name]
+  if (!value) throw new Error(`${name} is not set`)
+  return value
+}
+
+function readStats(longestBlockMs: number): Stats {
+  const { user, system } = process.cpuUsage()
+  return { cpu: user + system, rssBytes: process.memoryUsage().rss, longestBlockMs }
+}
+
+type Query = (...args: unknown[]) => unknown
+
+/** What was sent to PostgreSQL. */
+export interface StatementCount {
+  readonly statements: number
+  /** The replica's reads of the journal, so many a second whatever is asked. */
+  readonly ofFeed: number
+}
+
+/** Counts what is sent to PostgreSQL, only while it is asked to. */
+class StatementCounter {
+  readonly #prototype = pg.Client.prototype as unknown as { query: Query }
+  readonly #query = this.#prototype.query
+  #statements = 0
+  #ofFeed = 0
+
+  async start(): Promise<void> {
+    const query = this.#query
+    const note = (statement: unknown): void => {
+      const { name } = Object(statement) as { name?: unknown }
+      if (name === 'portcullis-read-journal') this.#ofFeed += 1
+      else this.#statements += 1
+    }
+    this.#statements = 0
+    this.#ofFeed = 0
+    this.#prototype.query = function countingQuery(this: unknown, ...args) {
+      note(args[0])
+      return query.apply(this, args)
+    }
+  }
+
+  async stop(): Promise<StatementCount> {
+    this.#prototype.query = this.#query
+    return { statements: this.#statements, ofFeed: this.#ofFeed }
+  }
+}

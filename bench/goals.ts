@@ -1,0 +1,197 @@
+/** What the benchmark has to show, and whether it did. */
+import type { Findings } from './bench.ts'
+import { contestants } from './contestants.ts'
+import { formatMs, formatRatio } from './format.ts'
+import { ratioOf } from './measure.ts'
+
+export interface Goal {
+  readonly what: string
+  readonly goal: string
+  readonly measured: string
+  readonly verdict: string
+}
+
+const BASE = 'portcullis-signature-only'
+const REPLICA = 'portcullis-replica'
+const DATABASE = 'portcullis-database'
+
+/** The bound of the contract: REVOCATION_MAX_STALENESS_MS by default. */
+const BOUND_MS = 1000
+
+export function judgeGoals(findings: Findings): readonly Goal[] {
+  return [
+    ...['a32', 'a256'].flatMap((key) => judgeLimits(findings, key)),
+    ...['a32', 'a256', 'b'].flatMap((key) => judgePeers(findings, key)),
+    ...(['database', 'replica'] as const).map((mode) =>
+      judgeNumber(
+        findings,
+        `entries:${mode}`,
+        'at least',
+        0.97,
+        formatRatio,
+        `many entries against none, (d), ${mode}`,
+      ),
+    ),
+    ...[REPLICA, DATABASE].map((name) =>
+      judgeRatio(
+        findings,
+        'b',
+        name,
+        `${name}, unguarded list`,
+        0.95,
+        `guarded list against unguarded list, (b), ${name}`,
+      ),
+    ),
+    judgeNumber(
+      findings,
+      `statements:${DATABASE}`,
+      'at most',
+      60,
+      (n) => n.toFixed(1),
+      'statements per 1,000 protected requests, (h), database',
+    ),
+    judgeNumber(
+      findings,
+      `statements:${REPLICA}`,
+      'at most',
+      0,
+      (n) => n.toFixed(1),
+      'statements per 1,000 protected requests, (h), replica',
+    ),
+    judgeNumber(
+      findings,
+      'delayP99:replica',
+      'at most',
+      20,
+      formatMs,
+      'revocation to refusal on another node, (g), replica, p99 in ms',
+    ),
+    judgeNumber(findings, 'delayMax:replica', 'at most', BOUND_MS, formatMs, 'the same, max in ms'),
+    judgeNumber(
+      findings,
+      'logouts:prepared',
+      'at least',
+      0.7,
+      formatRatio,
+      'logouts against pgbench, prepared, (f)',
+    ),
+    judgeNumber(
+      findings,
+      'logouts:extended',
+      'at least',
+      0.7,
+      formatRatio,
+      'logouts against pgbench, extended, (f)',
+    ),
+    judgeNumber(
+      findings,
+      'bytesPerEntry',
+      'at most',
+      32,
+      (n) => n.toFixed(1),
+      'bytes of memory an entry, (i)',
+    ),
+    judgeNumber(findings, 'loadMs', 'at most', 30_000, formatMs, 'loading of the entries, (i), ms'),
+    judgeNumber(
+      findings,
+      'longestBlockMs',
+      'at most',
+      50,
+      formatMs,
+      'longest block of the event loop meanwhile, (i), ms',
+    ),
+    ...(['database', 'replica'] as const).map((mode) =>
+      judgeNumber(
+        findings,
+        `sweep:${mode}`,
+        'at most',
+        2,
+        formatRatio,
+        `p99 with the sweeper at work against without, (j), ${mode}`,
+      ),
+    ),
+  ]
+}
+
+function judgeLimits(findings: Findings, key: string): readonly Goal[] {
+  const against = `against signature only, ${titleOf(key)}`
+  return [
+    judgeRatio(findings, key, REPLICA, BASE, 0.98, `replica ${against}`),
+    judgeRatio(findings, key, DATABASE, BASE, 0.9, `database ${against}`),
+  ]
+}
+
+function titleOf(key: string): string {
+  return { a32: '(a) at 32', a256: '(a) at 256', b: '(b)' }[key] ?? key
+}
+
+function judgeRatio(
+  { series }: Findings,
+  key: string,
+  one: string,
+  other: string,
+  least: number,
+  what: string,
+): Goal {
+  const [ours, base] = [series.get(key)?.get(one), series.get(key)?.get(other)]
+  const value = ours && base && ratioOf(ours, base).median
+  return judge(what, 'at least', least, value, formatRatio)
+}
+
+/** Against each peer more than one; against the best of them a fifth more. */
+function judgePeers({ series }: Findings, key: string): readonly Goal[] {
+  const measured = series.get(key)
+  const ours = measured?.get(REPLICA)
+  const ratios = contestants
+    .filter(({ role }) => role === 'peer')
+    .flatMap(({ name }) => {
+      const peer = measured?.get(name)
+      return ours && peer ? [{ name, value: ratioOf(ours, peer).median }] : []
+    })
+    .toSorted((one, another) => one.value - another.value)
+
+  const [best] = ratios
+  const slower = ratios.filter(({ value }) => value <= 1).map(({ name }) => name)
+  const who = best ? `the best peer (${best.name})` : 'the best peer'
+  return [
+    {
+      what: `replica against every peer, ${titleOf(key)}`,
+      goal: 'more than 1',
+      measured: best ? `${formatRatio(best.value)} at the least, ${ratios.length} peers` : '',
+      verdict: !best
+        ? 'not measured'
+        : slower.length === 0
+          ? 'met'
+          : `missed against ${slower.join(', ')}`,
+    },
+    judge(`replica against ${who}, ${titleOf(key)}`, 'at least', 1.2, best?.value, formatRatio),
+  ]
+}
+
+type Direction = 'at least' | 'at most'
+
+function judgeNumber(
+  { numbers }: Findings,
+  key: string,
+  direction: Direction,
+  bound: number,
+  format: (value: number) => string,
+  what: string,
+): Goal {
+  return judge(what, direction, bound, numbers.get(key), format)
+}
+
+function judge(
+  what: string,
+  direction: Direction,
+  bound: number,
+  value: number | undefined,
+  format: (value: number) => string,
+): Goal {
+  const goal = `${direction} ${bound.toLocaleString('en-US')}`
+  if (value === undefined) return { what, goal, measured: '', verdict: 'not measured' }
+
+  const isMet = direction === 'at least' ? value >= bound : value <= bound
+  const verdict = isMet ? 'met' : `missed by ${format(Math.abs(value - bound))}`
+  return { what, goal, measured: format(value), verdict }
+}
