@@ -1,9 +1,10 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { replaceClock } from '../support/database-clock.ts'
 import type { DatabaseClock } from '../support/database-clock.ts'
 import { createDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/database.ts'
+import { breakFeeds } from '../support/feed-faults.ts'
 import { openNode } from '../support/node.ts'
 import type { TestNode } from '../support/node.ts'
 import { claimsOf, login, refresh, register, whoAmI } from '../support/people.ts'
@@ -446,6 +447,8 @@ describe('two nodes', () => {
 
   // Q01, Q12, Q20
   it('let in whom they may and refuse all others, whatever is done in whatever order', async () => {
+    const faults = breakFeeds(database, { everyMs: 500 })
+    onTestFinished(() => faults.stop())
     await fc.assert(
       fc.asyncProperty(commands, async (sequence) => {
         const { model, real } = await begin()

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { InvalidRefreshTokenError } from '../../src/errors.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { IssuedTokens } from '../../src/session/sessions.ts'
 import { createDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/database.ts'
+import { breakFeeds } from '../support/feed-faults.ts'
 import { PHONE, grantUser, openNode } from '../support/node.ts'
 import type { TestNode } from '../support/node.ts'
 
@@ -121,7 +122,8 @@ describe('two nodes', () => {
     await fc.assert(
       fc.asyncProperty(fc.integer(), async (seed) => {
         const history = new History()
-        const faults = breakFeeds(database)
+        const faults = breakFeeds(database, { everyMs: 50 })
+        onTestFinished(() => faults.stop())
         await Promise.all(
           Array.from({ length: WORKERS }, (_, index) =>
             actAtRandom(nodes[index % 2]!, history, createRandom(seed + index)),
@@ -292,27 +294,6 @@ function expectConsistent(history: History): void {
 function isKnown({ made: { end, endMs }, by }: Act, { made, asked }: Attempt): boolean {
   if (end >= made.start) return false
   return asked === null || asked === by || endMs + asked.maxStalenessMs <= made.startMs
-}
-
-/** Ends the connections over which replicas follow the journal, again and again. */
-function breakFeeds(database: TestDatabase): { stop(): Promise<void> } {
-  let isStopping = false
-  async function breakThem(): Promise<void> {
-    while (!isStopping) {
-      await sleep(Math.random() * 100)
-      await database.query(
-        `select pg_terminate_backend(pid) from pg_stat_activity
-         where datname = current_database() and application_name = 'portcullis-replica'`,
-      )
-    }
-  }
-  const breaking = breakThem()
-  return {
-    stop: async () => {
-      isStopping = true
-      await breaking
-    },
-  }
 }
 
 interface Random {

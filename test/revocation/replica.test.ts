@@ -2,9 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { DataSource } from 'typeorm'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { runTransaction } from '../../src/database/transaction.ts'
 import { RevocationUnavailableError } from '../../src/errors.ts'
 import { createRevocationCheck } from '../../src/revocation/loader.ts'
 import type { RevocationCheck } from '../../src/revocation/loader.ts'
+import * as sql from '../../src/revocation/postgres-sql.ts'
 import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
 import { RevocationReplica } from '../../src/revocation/replica.ts'
 import type { RevocationReplicaOptions } from '../../src/revocation/replica.ts'
@@ -306,6 +308,22 @@ describe('the journal that a replica follows', () => {
       makeToken({ subject: `missed-${index + 1}`, issuedAt: 1000 }),
     ).filter((token) => node.replica.rulesOut(token))
     expect(rest).toEqual([])
+  })
+
+  it('is read by an index, whatever its size', async () => {
+    const { dataSource } = await openNode()
+    const lines = await runTransaction(dataSource, async (manager) => {
+      await manager.query(`set local enable_seqscan = off`)
+      const { text } = sql.readJournal
+      const plan = await manager.query<Array<Record<string, string>>>(`explain ${text}`, [
+        1000,
+        [7],
+      ])
+      return plan.map((line) => line['QUERY PLAN']).join('\n')
+    })
+
+    expect(lines.match(/Index Scan (on|using) revocation_event_transaction/g)).toHaveLength(2)
+    expect(lines).not.toContain('Seq Scan')
   })
 
   it('is left for what is in force when the database’s clock is set back', async () => {
