@@ -1,7 +1,7 @@
 import { HeaderMap } from '@apollo/server'
 import type { ApolloServerPlugin } from '@apollo/server'
 import { OperationTypeNode, visit } from 'graphql'
-import type { DocumentNode, ExecutionResult, GraphQLSchema } from 'graphql'
+import type { DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionNode } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { findDemands } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
@@ -38,8 +38,7 @@ export function createCompiledQueries(
     async requestDidStart() {
       return {
         async responseForOperation({ document, operation, request, contextValue }) {
-          const query =
-            operation.operation === OperationTypeNode.QUERY ? queries.find(document) : null
+          const query = isQuery(operation) ? queries.find(document) : null
           if (query === null || !(await isEachMet(query.demands, contextValue.auth))) return null
 
           const singleResult = await query.run(contextValue, request.variables ?? {})
@@ -49,6 +48,11 @@ export function createCompiledQueries(
       }
     },
   }
+}
+
+/** @param operation - `undefined` when the request names none of the document's, whatever Apollo's type says. */
+function isQuery(operation: OperationDefinitionNode | undefined): boolean {
+  return operation?.operation === OperationTypeNode.QUERY
 }
 
 async function isEachMet(demands: readonly Demand[], auth: Authentication): Promise<boolean> {

@@ -76,6 +76,7 @@ export class RevocationReplica {
   /** The database's clock; whoever hears of it shall tell this one. */
   readonly clock = new StoreClock(() => {
     this.#mustReload = true
+    this.#isWhole = false
   })
   readonly #dataSource: DataSource
   readonly #options: RevocationReplicaOptions
@@ -86,6 +87,8 @@ export class RevocationReplica {
   #position: JournalPosition | null = null
   #asOf: Moment | null = null
   #mustReload = false
+  /** Whether nothing is missing of what was in force at `asOf`. */
+  #isWhole = false
 
   #isStopping = false
   #running: Promise<void> = Promise.resolve()
@@ -241,7 +244,7 @@ export class RevocationReplica {
     const { entries, position, now } = await feed.read(this.#position)
     this.clock.observe(now)
     if (this.#mustReload || isBehind(position, this.#position)) {
-      this.#asOf = null
+      this.#isWhole = false
       await this.#load(feed)
       return this.#catchUp(feed)
     }
@@ -252,6 +255,7 @@ export class RevocationReplica {
     }
     this.#position = position
     this.#asOf = askedAt
+    this.#isWhole = !this.#mustReload
   }
 
   async #pause(ms: number): Promise<void> {
@@ -267,7 +271,7 @@ export class RevocationReplica {
   }
 
   #isInStep(): boolean {
-    if (this.#asOf === null || this.#mustReload) return false
+    if (this.#asOf === null || !this.#isWhole) return false
     return msSince(this.#asOf) <= this.#maxStalenessMs
   }
 

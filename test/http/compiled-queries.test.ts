@@ -308,6 +308,21 @@ describe('compiled queries', () => {
     }
   })
 
+  it('leave it to Apollo to say that there is no such operation', async () => {
+    const request = { query: 'query A { open }', operationName: 'B' }
+    const answers = await Promise.all(
+      [compiled, guarded].map((server) =>
+        server.executeOperation(request, {
+          contextValue: portcullis.context({ authorization: undefined }),
+        }),
+      ),
+    )
+    expect(answers[0]!.body).toEqual(answers[1]!.body)
+    expect(answers[0]!.body).toMatchObject({
+      singleResult: { errors: [{ extensions: { code: 'OPERATION_RESOLUTION_FAILURE' } }] },
+    })
+  })
+
   it('are of documents with one operation, and of queries', async () => {
     const several = 'query A { open } query B { admin }'
     const { body } = await compiled.executeOperation(

@@ -338,6 +338,9 @@ describe('the journal that a replica follows', () => {
     await own.query(`update revocation set key = gen_random_uuid()`)
     const { entries } = node.replica.state
     await clock.jump(-120_000)
+    await node.store.ping()
+    expect(node.replica.rulesOut(makeLoner())).toBe(false)
+    expect(node.replica.state.state).toBe('STALE')
     await vi.waitFor(() => expect(node.replica.state.entries).toBe(entries + 1), 3000)
     await expectToBeInStep(node)
     expect(revocation.tokenId).toBe(token.tokenId)
