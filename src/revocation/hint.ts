@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { TakeCopied } from './copied-entries.ts'
 
 /** What a node tells the others of an entry: as much as a replica keeps. */
@@ -6,6 +7,44 @@ export interface Hint {
   readonly low: number
   readonly reachMs: number
   readonly expiresAtMs: number
+}
+
+/** Milliseconds between two notifications. */
+const INTERVAL_MS = 5
+
+/** More hints than a notification can hold. */
+const MAX_HINTS = 1000
+
+/** Sends hints, not more often than every few milliseconds: what comes meanwhile goes with the next. */
+export class HintSender {
+  readonly #notify: (text: string) => Promise<void>
+  #waiting: Hint[] = []
+  #isSending = false
+
+  /** @param notify - Must not throw. */
+  constructor(notify: (text: string) => Promise<void>) {
+    this.#notify = notify
+  }
+
+  add(hint: Hint): void {
+    // The rest of a multitude is read.
+    if (this.#waiting.length < MAX_HINTS) this.#waiting.push(hint)
+  }
+
+  send(): void {
+    if (!this.#isSending) void this.#sendAll()
+  }
+
+  async #sendAll(): Promise<void> {
+    this.#isSending = true
+    while (this.#waiting.length > 0) {
+      const hints = this.#waiting
+      this.#waiting = []
+      await this.#notify(formatHints(hints))
+      await sleep(INTERVAL_MS)
+    }
+    this.#isSending = false
+  }
 }
 
 /** PostgreSQL allows a payload of less than 8,000 bytes. */

@@ -3,10 +3,12 @@ import type { DataSource } from 'typeorm'
 import type { Token } from '../token/claims.ts'
 import { JournalFeed } from './journal-feed.ts'
 import type { JournalEntry, JournalPosition } from './journal-feed.ts'
-import { formatHints, takeHints } from './hint.ts'
+import { HintSender, takeHints } from './hint.ts'
 import type { Hint } from './hint.ts'
 import { keyOfEntry, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
+import { msSince, takeMoment } from './moment.ts'
+import type { Moment } from './moment.ts'
 import { ReplicaTable } from './replica-table.ts'
 import { issuedAtMs, reachOf } from './revocation.ts'
 import { StoreClock } from './store-clock.ts'
@@ -47,12 +49,6 @@ const MAX_READ_INTERVAL_MS = 250
 const MIN_TIME_LIMIT_MS = 500
 const MAX_TIME_LIMIT_MS = 5000
 
-/** Milliseconds between two hints: what is revoked meanwhile goes with the next. */
-const HINT_INTERVAL_MS = 5
-
-/** More entries than a hint can hold. */
-const MAX_NEWS = 1000
-
 /** Milliseconds before a lost connection is made anew; a part is chance, so that nodes do not come together. */
 const RECONNECT_MS = 200
 
@@ -82,6 +78,10 @@ export class RevocationReplica {
   readonly #options: RevocationReplicaOptions
   readonly #maxStalenessMs: number
   readonly #table = new ReplicaTable()
+  // A connection that fails here fails the next read too, and that one is heard of.
+  readonly #hints = new HintSender(async (text) =>
+    this.#feed?.announce(text).catch(() => undefined),
+  )
 
   #feed: JournalFeed | null = null
   #position: JournalPosition | null = null
@@ -94,9 +94,6 @@ export class RevocationReplica {
   #running: Promise<void> = Promise.resolve()
   #isHinted = false
   #wake: () => void = () => undefined
-  #announcing = false
-  /** What this node made since it last told the others; `null` when there is nothing to tell. */
-  #news: Hint[] | null = null
   #said: 'NOTHING' | 'FAULT' | 'IN_STEP' = 'NOTHING'
   #cleaning: NodeJS.Timeout | undefined
 
@@ -155,26 +152,12 @@ export class RevocationReplica {
   add(entry: JournalEntry): void {
     const hint = toHint(entry)
     this.#take(hint)
-    this.#news ??= []
-    // The rest of a multitude is read.
-    if (this.#news.length < MAX_NEWS) this.#news.push(hint)
+    this.#hints.add(hint)
   }
 
   /** Tells the other nodes what was committed. A lost hint costs them the time to their next read. */
   announce(): void {
-    if (!this.#announcing) void this.#announceAll()
-  }
-
-  async #announceAll(): Promise<void> {
-    this.#announcing = true
-    while (this.#news !== null && this.#feed !== null) {
-      const news = this.#news
-      this.#news = null
-      // A connection that fails here fails the next read too, and that one is heard of.
-      await this.#feed.announce(formatHints(news)).catch(() => undefined)
-      await sleep(HINT_INTERVAL_MS)
-    }
-    this.#announcing = false
+    this.#hints.send()
   }
 
   #take({ high, low, reachMs, expiresAtMs }: Hint): void {
@@ -303,20 +286,6 @@ function readPace(maxStalenessMs: number): { timeLimitMs: number; intervalMs: nu
     timeLimitMs: Math.min(Math.max(maxStalenessMs, MIN_TIME_LIMIT_MS), MAX_TIME_LIMIT_MS),
     intervalMs: Math.min(maxStalenessMs / READS_PER_BOUND, MAX_READ_INTERVAL_MS),
   }
-}
-
-/** An instant by two clocks: one cannot be set back, the other goes on while the machine sleeps. */
-interface Moment {
-  readonly monotonicMs: number
-  readonly wallMs: number
-}
-
-function takeMoment(): Moment {
-  return { monotonicMs: performance.now(), wallMs: Date.now() }
-}
-
-function msSince({ monotonicMs, wallMs }: Moment): number {
-  return Math.max(performance.now() - monotonicMs, Date.now() - wallMs)
 }
 
 const wordsOfTokens = new WeakMap<Token, Uint32Array>()
