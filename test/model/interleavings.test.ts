@@ -212,7 +212,9 @@ const restore = (at: number): Command =>
 
     const query = 'mutation ($id: ID!) { restore(revocationId: $id) { revocation { id } } }'
     const variables = { id: chosen.revocationId }
-    if (chosen.subject && model.suspended.has(chosen.subject)) {
+    // A logout of what a cut-off has ended already names that cut-off.
+    const same = model.acts.filter(({ revocationId }) => revocationId === chosen.revocationId)
+    if (same.some(({ subject }) => subject && model.suspended.has(subject))) {
       const { errors } = await real
         .next()
         .graphql(query, { token: await findAdmin(model, real), variables })
