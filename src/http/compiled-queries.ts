@@ -6,6 +6,7 @@ import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { findDemands } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication, Demand } from '../graphql/authentication.ts'
+import { countFields } from '../graphql/field-count.ts'
 
 export interface CompiledQueriesOptions {
   /** With `@auth` in force: documents are validated against it, and it says what their fields ask of a caller. */
@@ -20,7 +21,8 @@ export interface CompiledQueriesOptions {
   readonly compileAfter?: number
 }
 
-/** Compiling takes some milliseconds: strangers' documents must not take more than a part of the time. */
+/** Compiling so many takes ten milliseconds at the most: strangers' documents must not take more than a part of the time. */
+const MAX_FIELDS = 200
 const COMPILE_INTERVAL_MS = 50
 
 /**
@@ -113,7 +115,10 @@ class CompiledQueries {
   }
 }
 
-/** One operation without directives: of a field that is skipped in one place and not in another, the compiler takes all. */
+/**
+ * One operation, not too large and without directives: of a field that is skipped in one place and not in another, the
+ * compiler takes all.
+ */
 function isPlain(document: DocumentNode): boolean {
   let operations = 0
   let directives = 0
@@ -125,5 +130,5 @@ function isPlain(document: DocumentNode): boolean {
       directives += 1
     },
   })
-  return operations === 1 && directives === 0
+  return operations === 1 && directives === 0 && countFields(document) <= MAX_FIELDS
 }

@@ -308,6 +308,24 @@ describe('compiled queries', () => {
     }
   })
 
+  // Q43
+  it.each([
+    ['as it stands', `{ ${Array.from({ length: 201 }, (_, n) => `a${n}: open`).join(' ')} }`, 1],
+    [
+      'once its fragments are written out',
+      `{ named { ...a } again: named { ...a } }
+       fragment a on Named { ...b x: __typename ...b }
+       fragment b on Named { ${Array.from({ length: 60 }, (_, n) => `a${n}: __typename`).join(' ')} }`,
+      1,
+    ],
+    ['not quite', `{ ${Array.from({ length: 200 }, (_, n) => `a${n}: open`).join(' ')} }`, 0],
+  ])('are not made of a document that is too large %s', async (_how, query, times) => {
+    const before = executed
+    const answer = await ask(compiled, query, 'nobody')
+    expect(executed - before).toBe(times)
+    expect(answer.data).toEqual((await ask(guarded, query, 'nobody')).data)
+  })
+
   it('leave it to Apollo to say that there is no such operation', async () => {
     const request = { query: 'query A { open }', operationName: 'B' }
     const answers = await Promise.all(
