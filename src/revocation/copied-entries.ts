@@ -1,5 +1,5 @@
-/** Takes the first 64 bits of an entry's key, its reach and its expiry. */
-export type TakeCopied = (high: number, low: number, reachMs: number, expiresAtMs: number) => void
+/** Takes what a replica keeps of an entry: the first 64 bits of its key, its reach and its expiry. */
+export type TakeEntry = (high: number, low: number, reachMs: number, expiresAtMs: number) => void
 
 /** The signature, flags and extension of the header, and the field count that ends it all. */
 const HEADER_BYTES = 19
@@ -21,11 +21,11 @@ const YEAR_2000_MS = 946_684_800_000
  * @see {@link https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4 COPY, Binary Format}
  */
 export class CopiedEntries {
-  readonly #take: TakeCopied
+  readonly #take: TakeEntry
   #rest: Buffer = Buffer.alloc(0)
   #isStarted = false
 
-  constructor(take: TakeCopied) {
+  constructor(take: TakeEntry) {
     this.#take = take
   }
 

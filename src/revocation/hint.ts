@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { TakeCopied } from './copied-entries.ts'
+import type { TakeEntry } from './copied-entries.ts'
 
 /** What a node tells the others of an entry: as much as a replica keeps. */
 export interface Hint {
@@ -65,7 +65,7 @@ export function formatHints(hints: readonly Hint[]): string {
  *
  * @returns Whether it was understood whole; nothing is taken of what was not.
  */
-export function takeHints(text: string, take: TakeCopied): boolean {
+export function takeHints(text: string, take: TakeEntry): boolean {
   const form = /^\d{1,10} \d{1,10} \d{1,15} \d{1,15}$/
   const hints = text.split(',')
   if (!hints.every((hint) => form.test(hint))) return false

@@ -4,7 +4,7 @@ import type { ClientConfig, Pool } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import type { DataSource } from 'typeorm'
 import { CopiedEntries } from './copied-entries.ts'
-import type { TakeCopied } from './copied-entries.ts'
+import type { TakeEntry } from './copied-entries.ts'
 import * as sql from './postgres-sql.ts'
 import type { Revocation } from './revocation.ts'
 
@@ -87,7 +87,7 @@ export class JournalFeed {
   }
 
   /** Reads everything in force that was made since an instant, or ever. */
-  async copyInForce(since: Date | null, take: TakeCopied): Promise<void> {
+  async copyInForce(since: Date | null, take: TakeEntry): Promise<void> {
     const stream = this.#client.query(copyTo(sql.copyInForce(since)))
     const silence = setTimeout(() => {
       stream.destroy(new Error(`It did not go on in time (${this.#timeLimitMs} ms)`))
