@@ -33,6 +33,10 @@ export { isRevokedBy } from './revocation/revocation.ts'
 export type { Revocation, RevocationScope, RevocationTarget } from './revocation/revocation.ts'
 export type {
   EventCursor,
+  JournalExtract,
+  JournalPlace,
+  JournalRequest,
+  JournalWatcher,
   Page,
   PageRequest,
   RestorationOutcome,
@@ -52,9 +56,11 @@ export { MemoryRevocationStore } from './revocation/memory-store.ts'
 export type { MemoryRevocationStoreOptions } from './revocation/memory-store.ts'
 export { createRevocationCheck } from './revocation/loader.ts'
 export type { LookUp, RevocationCheck, RevocationLoaderOptions } from './revocation/loader.ts'
-export type { JournalEntry } from './revocation/journal-feed.ts'
+export type { TakeEntry } from './revocation/copied-entries.ts'
+export { JournalFollower } from './revocation/journal-follower.ts'
+export type { JournalFollowerOptions } from './revocation/journal-follower.ts'
 export { RevocationReplica } from './revocation/replica.ts'
-export type { ReplicaState, RevocationReplicaOptions } from './revocation/replica.ts'
+export type { ReplicaState } from './revocation/replica.ts'
 export { startSweeper } from './revocation/sweeper.ts'
 export type { Sweep, Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 

@@ -149,8 +149,9 @@ export class Accounts {
     checkNewPassword(newPassword, 'newPassword')
     const passwordHash = await hashPassword(newPassword)
 
-    const tokens = await this.#run(async (manager) => {
-      await this.#options.revocations.revokeWithin(
+    const { revocations } = this.#options
+    const { revocation, tokens } = await this.#run(async (manager) => {
+      const outcome = await revocations.revokeWithin(
         manager,
         {
           target: { scope: 'SUBJECT', subject: account.id, keptSessionId: current.sessionId },
@@ -164,9 +165,11 @@ export class Accounts {
         [account.id, passwordHash, account.passwordHash],
       )
       if (changed === 0) throw new InvalidCredentialsError()
-      return current.sessions.renewWithin(manager, current.sessionId, account.id, current.device)
+      const { sessionId, sessions, device } = current
+      const renewed = await sessions.renewWithin(manager, sessionId, account.id, device)
+      return { revocation: outcome.revocation, tokens: renewed }
     })
-    this.#options.revocations.announce()
+    revocations.announce(revocation)
     return tokens
   }
 
@@ -191,16 +194,19 @@ export class Accounts {
     id: string,
     { by, note }: AdminAct,
   ): Promise<Pick<AccountChange, 'account' | 'alreadyDone'>> {
-    return this.#run(async (manager) => {
+    const { revocations } = this.#options
+    const change = await this.#run(async (manager) => {
       const changed = await update(manager, id, `suspended_at = null`, `suspended_at is not null`)
       if (!changed) return { account: await getAccount(manager, id), alreadyDone: true }
 
       const { suspensionId } = changed
       if (suspensionId !== null) {
-        await this.#options.revocations.reinstateWithin(manager, suspensionId, { by, note })
+        await revocations.reinstateWithin(manager, suspensionId, { by, note })
       }
       return { account: changed, alreadyDone: false }
     })
+    revocations.announce(null)
+    return change
   }
 
   /** Sets the roles, and revokes the tokens that carry the old ones. */
@@ -233,7 +239,7 @@ export class Accounts {
       const revocation = await revocations.latestCutOffWithin(manager, target)
       return { account: await getAccount(manager, id), revocation, alreadyDone: true }
     })
-    revocations.announce()
+    revocations.announce(change.revocation)
     return change
   }
 

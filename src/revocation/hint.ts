@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TakeEntry } from './copied-entries.ts'
+import { keyOfEntry, toWords } from './key.ts'
+import { reachOf } from './revocation.ts'
+import type { Revocation } from './revocation.ts'
 
 /** What a node tells the others of an entry: as much as a replica keeps. */
 export interface Hint {
@@ -7,6 +10,11 @@ export interface Hint {
   readonly low: number
   readonly reachMs: number
   readonly expiresAtMs: number
+}
+
+export function hintOf(entry: Revocation): Hint {
+  const [high, low] = toWords(keyOfEntry(entry))
+  return { high, low, reachMs: reachOf(entry).getTime(), expiresAtMs: entry.expiresAt.getTime() }
 }
 
 /** Milliseconds between two notifications. */

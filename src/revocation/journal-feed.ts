@@ -7,6 +7,7 @@ import { CopiedEntries } from './copied-entries.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import * as sql from './postgres-sql.ts'
 import type { Revocation } from './revocation.ts'
+import type { RevocationEventKind } from './store.ts'
 
 /** A place in the journal: the transactions that had not ended when it was read so far. */
 export interface JournalPosition {
@@ -16,12 +17,15 @@ export interface JournalPosition {
   readonly underWay: readonly string[]
 }
 
-/** What the journal says of an entry. */
-export type JournalEntry = Omit<Revocation, 'id' | 'note'>
+/** A line of the journal, as far as it matters to nodes: who may see notes reads them himself. */
+export interface JournalLine {
+  readonly kind: RevocationEventKind
+  readonly revocation: Revocation & { readonly note: null }
+}
 
 /** What was read of the journal, and when. */
-export interface JournalExtract {
-  readonly entries: readonly JournalEntry[]
+export interface FeedExtract {
+  readonly lines: readonly JournalLine[]
   /** Behind everything that was read. */
   readonly position: JournalPosition
   /** The database's clock. */
@@ -71,7 +75,7 @@ export class JournalFeed {
   }
 
   /** Reads what was committed behind a position; without one nothing, for a start. */
-  async read(from: JournalPosition | null): Promise<JournalExtract> {
+  async read(from: JournalPosition | null): Promise<FeedExtract> {
     const values = from ? [String(from.xmax), from.underWay] : [MAX_TRANSACTION_ID, []]
     const { rows } = await this.#client.query<JournalRow>({
       ...sql.readJournal,
@@ -80,7 +84,9 @@ export class JournalFeed {
     })
     const [{ snapshot, now }] = rows as [JournalRow]
     return {
-      entries: rows.filter(({ scope }) => scope !== null) as JournalEntry[],
+      lines: rows.flatMap(({ snapshot: _snapshot, now: _now, kind, ...entry }) =>
+        kind === null ? [] : [{ kind, revocation: { ...entry, note: null } as JournalLine['revocation'] }],
+      ),
       position: parseSnapshot(snapshot),
       now,
     }
@@ -124,10 +130,12 @@ export class JournalFeed {
   }
 }
 
+type EntryRow = { readonly kind: RevocationEventKind } & Omit<Revocation, 'note'>
+
 /** All but the first two are `null` when nothing was read. */
 type JournalRow = { readonly snapshot: string; readonly now: Date } & (
-  | JournalEntry
-  | Record<keyof JournalEntry, null>
+  | EntryRow
+  | Record<keyof EntryRow, null>
 )
 
 const MAX_TRANSACTION_ID = String(2n ** 63n - 1n)

@@ -69,6 +69,11 @@ export function subjectKey(subject: string): RevocationKey {
   return toKey(['SUBJECT', subject])
 }
 
+/** The first 64 bits of a key. */
+export function toWords(key: RevocationKey): [high: number, low: number] {
+  return [parseInt(key.slice(0, 8), 16), parseInt(key.slice(9, 18).replace('-', ''), 16)]
+}
+
 function toKey(parts: ReadonlyArray<string | null>): RevocationKey {
   const hex = hash('sha256', JSON.stringify(parts), 'hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`

@@ -7,6 +7,9 @@ import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
 import type {
   EventCursor,
+  JournalExtract,
+  JournalRequest,
+  JournalWatcher,
   Page,
   PageRequest,
   RestorationOutcome,
@@ -42,6 +45,7 @@ export class MemoryRevocationStore implements RevocationStore {
   readonly #clock: () => number
   readonly #entries = new Map<RevocationKey, Revocation[]>()
   readonly #events: RevocationEvent[] = []
+  readonly #watchers = new Set<JournalWatcher>()
   #lastEventId = 0
   #lastIssuedMs = 0
 
@@ -167,6 +171,23 @@ export class MemoryRevocationStore implements RevocationStore {
     return this.#events.filter((e) => matches(filter, e.revocation, e.occurredAt, e.actor)).length
   }
 
+  async readEvents({ after, filter, limit }: JournalRequest): Promise<JournalExtract> {
+    const end = { events: [], place: String(this.#lastEventId) }
+    if (after === null) return end
+
+    const [from = ''] = after.split('.')
+    const events = this.#events
+      .filter((event) => BigInt(event.id) > BigInt(from))
+      .filter((event) => matches(filter, event.revocation, event.occurredAt, event.actor))
+      .slice(0, limit)
+    return events.length < limit ? { ...end, events } : { events, place: events.at(-1)?.place ?? from }
+  }
+
+  watch(watcher: JournalWatcher): () => void {
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
   async deleteExpired(limit: number): Promise<number> {
     let entries = 0
     for (const [key, all] of this.#entries) {
@@ -184,14 +205,17 @@ export class MemoryRevocationStore implements RevocationStore {
   }
 
   #record(kind: RevocationEvent['kind'], revocation: Revocation, trace: RestorationTrace): void {
+    const id = String(++this.#lastEventId)
     this.#events.push({
-      id: String(++this.#lastEventId),
+      id,
+      place: id,
       kind,
       occurredAt: new Date(this.#clock()),
       actor: trace.by,
       note: trace.note ?? null,
       revocation,
     })
+    for (const watcher of this.#watchers) watcher.grew(kind === 'REVOKED' ? [revocation] : [])
   }
 
   #inForce(key: RevocationKey): Revocation[] {

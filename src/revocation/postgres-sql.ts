@@ -156,11 +156,24 @@ export const countInForce = `select count(*)::integer as count from revocation w
 
 /** $9: the id behind which to start; $10: how many. */
 export const listEvents = `
-  select ${eventColumns}
+  select txid_current_snapshot()::text as snapshot, ${eventColumns}
   from revocation_event
   where ${matchesFilter('occurred_at', 'actor')} and ($9::bigint is null or id < $9::bigint)
   order by id desc
   limit $10`
+
+export const findJournalEnd = `select txid_current_snapshot()::text as snapshot`
+
+/** $9: the number behind which to start; of what the snapshot $10 saw and $11 did not; $12: how many. */
+export const readEvents = `
+  select ${eventColumns}
+  from revocation_event
+  where ${matchesFilter('occurred_at', 'actor')} and id > $9::bigint
+    and txid_visible_in_snapshot(transaction_id, $10::txid_snapshot)
+    and transaction_id >= txid_snapshot_xmin($11::txid_snapshot)
+    and not txid_visible_in_snapshot(transaction_id, $11::txid_snapshot)
+  order by id
+  limit $12`
 
 export const countEvents = `
   select count(*)::integer as count
@@ -206,11 +219,11 @@ export const readJournal = {
     select txid_current_snapshot()::text as snapshot, clock_timestamp() as now, entry.*
     from (select) as always
     left join (
-      select ${whatItHits} from revocation_event
-      where kind = 'REVOKED' and transaction_id >= $1::bigint
+      select kind, revocation_id as id, ${whatItHits} from revocation_event
+      where transaction_id >= $1::bigint
       union all
-      select ${whatItHits} from revocation_event
-      where kind = 'REVOKED' and transaction_id = any($2::bigint[])
+      select kind, revocation_id as id, ${whatItHits} from revocation_event
+      where transaction_id = any($2::bigint[])
     ) as entry on true`,
 }
 

@@ -3,6 +3,9 @@ import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import type { Token } from '../token/claims.ts'
+import { JournalFollower } from './journal-follower.ts'
+import { EMPTY_SNAPSHOT, formatPlace, parsePlace, placeAt } from './journal-place.ts'
+import type { SnapshotPlace } from './journal-place.ts'
 import { digestKey, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
 import { PostgresWriter } from './postgres-writer.ts'
@@ -12,9 +15,12 @@ import { DEFAULT_TOKEN_LIFETIME_SECONDS } from './retention.ts'
 import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
 import * as sql from './postgres-sql.ts'
-import { StoreClock } from './store-clock.ts'
+import type { StoreClock } from './store-clock.ts'
 import type {
   EventCursor,
+  JournalExtract,
+  JournalRequest,
+  JournalWatcher,
   Page,
   PageRequest,
   RestorationOutcome,
@@ -51,8 +57,13 @@ export interface PostgresRevocationStoreOptions {
    * database's clock was set back spares what was issued before that.
    */
   readonly sessions?: SessionKeeper
-  /** Answers checks from memory. Start it before, and stop it when you are done. */
+  /** Answers checks from memory, and follows the journal. Start it before, and stop it when you are done. */
   readonly replica?: RevocationReplica
+  /**
+   * Follows the journal where there is no replica: so live connections end that other nodes' revocations hit. Start it before,
+   * and stop it when you are done.
+   */
+  readonly journal?: JournalFollower
 }
 
 /**
@@ -62,6 +73,7 @@ export class PostgresRevocationStore implements RevocationStore {
   readonly maxTokenLifetimeSeconds: number
   readonly #dataSource: DataSource
   readonly #options: PostgresRevocationStoreOptions
+  readonly #journal: JournalFollower
   readonly #clock: StoreClock
   readonly #writer: PostgresWriter
 
@@ -69,13 +81,15 @@ export class PostgresRevocationStore implements RevocationStore {
     this.maxTokenLifetimeSeconds = options.maxTokenLifetimeSeconds ?? DEFAULT_TOKEN_LIFETIME_SECONDS
     this.#dataSource = dataSource
     this.#options = options
-    this.#clock = options.replica?.clock ?? new StoreClock()
+    // One that was not started hears of this node's own revocations.
+    this.#journal = options.replica?.journal ?? options.journal ?? new JournalFollower(dataSource)
+    this.#clock = this.#journal.clock
     this.#writer = new PostgresWriter({
       dataSource,
       clock: this.#clock,
       maxTokenLifetimeSeconds: this.maxTokenLifetimeSeconds,
       sessions: options.sessions,
-      replica: options.replica,
+      journal: this.#journal,
     })
   }
 
@@ -111,18 +125,23 @@ export class PostgresRevocationStore implements RevocationStore {
 
   async revoke(request: RevocationRequest): Promise<RevocationOutcome> {
     const outcome = await this.#writer.revoke(request)
-    this.announce()
+    this.announce(outcome.revocation)
     return outcome
   }
 
-  /** Tells other nodes' replicas that something was committed; they would find out by themselves, a little later. */
-  announce(): void {
-    this.#options.replica?.announce()
+  /**
+   * Tells this node and the others what your transaction committed; they would find out by themselves, a little later. Call it
+   * before you answer.
+   *
+   * @param revocation - `null`: something else than a revocation.
+   */
+  announce(revocation: Revocation | null): void {
+    this.#journal.announce(revocation === null ? [] : [revocation])
   }
 
   /**
-   * Revokes as part of a transaction of yours: it holds once you commit, and you answer only then ({@link announce}
-   * after it spares other nodes' replicas the wait).
+   * Revokes as part of a transaction of yours: it holds once you commit, and you answer only then ({@link announce} it
+   * first).
    *
    * @param options.always - Make a cut-off of its own even if an earlier one already reaches as far.
    */
@@ -167,13 +186,15 @@ export class PostgresRevocationStore implements RevocationStore {
     id: string,
     { by, note = null }: RestorationTrace,
   ): Promise<RestorationOutcome | null> {
-    return runTransaction(this.#dataSource, async (manager) => {
+    const outcome = await runTransaction(this.#dataSource, async (manager) => {
       const [restored] = await manager.query<Revocation[]>(sql.restore, [id, by, note])
       if (restored) return { revocation: restored, alreadyRestored: false }
 
       const [before] = await manager.query<Revocation[]>(sql.findRestored, [id])
       return before ? { revocation: before, alreadyRestored: true } : null
     })
+    this.announce(null)
+    return outcome
   }
 
   async issueInstant(subject: string): Promise<Date> {
@@ -200,12 +221,40 @@ export class PostgresRevocationStore implements RevocationStore {
 
   async listEvents(page: PageRequest<EventCursor>): Promise<Page<RevocationEvent>> {
     const values = [...filterValues(page.filter), page.after?.id ?? null]
-    const rows = await this.#list<EventRow>(sql.listEvents, page.first, values)
-    return { ...rows, items: rows.items.map(toEvent) }
+    const rows = await this.#list<ListedEventRow>(sql.listEvents, page.first, values)
+    const items = rows.items.map(({ snapshot, ...row }) =>
+      toEvent(row, { id: row.id, upTo: snapshot, seen: EMPTY_SNAPSHOT }),
+    )
+    return { ...rows, items }
   }
 
   async countEvents(filter: RevocationFilter): Promise<number> {
     return this.#count(sql.countEvents, filter)
+  }
+
+  async readEvents({ after, filter, limit }: JournalRequest): Promise<JournalExtract> {
+    return runTransaction(this.#dataSource, async (manager) => {
+      const [{ snapshot: end }] = await manager.query<[{ snapshot: string }]>(sql.findJournalEnd)
+      const done = { events: [], place: formatPlace(placeAt(end)) }
+      if (after === null) return done
+
+      const events: RevocationEvent[] = []
+      const from = parsePlace(after, end)
+      // What is newer comes after all that an earlier extract began with.
+      for (const part of [from, { id: '0', upTo: end, seen: from.upTo }]) {
+        const values = [...filterValues(filter), part.id, part.upTo, part.seen]
+        const left = limit - events.length
+        const rows = await manager.query<EventRow[]>(sql.readEvents, [...values, left])
+        events.push(...rows.map((row) => toEvent(row, { ...part, id: row.id })))
+        const last = events.at(-1)
+        if (rows.length === left && last) return { events, place: last.place }
+      }
+      return { ...done, events }
+    })
+  }
+
+  watch(watcher: JournalWatcher): () => void {
+    return this.#journal.watch(watcher)
   }
 
   async deleteExpired(limit: number): Promise<number> {
@@ -257,13 +306,16 @@ interface Found {
 
 type FoundRow = Revocation & { readonly key: RevocationKey | null; readonly now: Date }
 
-type EventRow = Omit<RevocationEvent, 'revocation'> &
+type EventRow = Omit<RevocationEvent, 'place' | 'revocation'> &
   Omit<Revocation, 'id' | 'note'> & { revocationId: string; revocationNote: string | null }
 
-function toEvent(row: EventRow): RevocationEvent {
+type ListedEventRow = EventRow & { readonly snapshot: string }
+
+function toEvent(row: EventRow, place: SnapshotPlace): RevocationEvent {
   const { id, kind, occurredAt, actor, note, revocationId, revocationNote, ...revocation } = row
   return {
     id,
+    place: formatPlace(place),
     kind,
     occurredAt,
     actor,

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
 import { createBatched } from '../batch.ts'
 import { isOutage, runTransaction } from '../database/transaction.ts'
+import type { JournalFollower } from './journal-follower.ts'
 import { EVERYONE_KEY, keyOfTarget, subjectKey } from './key.ts'
 import type { RevocationKey } from './key.ts'
 import * as sql from './postgres-sql.ts'
-import type { RevocationReplica } from './replica.ts'
 import { forgetAt } from './retention.ts'
 import type { Revocation, RevocationTarget } from './revocation.ts'
 import type { StoreClock } from './store-clock.ts'
@@ -36,7 +36,7 @@ export interface PostgresWriterOptions {
   readonly clock: StoreClock
   readonly maxTokenLifetimeSeconds: number
   readonly sessions: SessionKeeper | undefined
-  readonly replica: RevocationReplica | undefined
+  readonly journal: JournalFollower | undefined
 }
 
 /** The most that are revoked in one transaction. */
@@ -96,7 +96,7 @@ export class PostgresWriter {
       keyOfTarget(target),
       kept,
     ])
-    if (found) this.#options.replica?.add(found)
+    if (found) this.#options.journal?.add(found)
     return found ?? null
   }
 
@@ -171,7 +171,7 @@ export class PostgresWriter {
         found.set(key, { entry, isNew: true })
       }
     }
-    for (const { entry } of found.values()) this.#options.replica?.add(entry)
+    for (const { entry } of found.values()) this.#options.journal?.add(entry)
     return found
   }
 
@@ -197,7 +197,7 @@ export class PostgresWriter {
     // Cut-offs do not collide.
     const added = await this.#add(manager, [[keyOfTarget(target), request]], revokedAt)
     const [{ key: _key, ...revocation }] = added as [FoundEntry]
-    this.#options.replica?.add(revocation)
+    this.#options.journal?.add(revocation)
     const endedSessions = (await this.#endSessions(manager, [revocation])).get(revocation) ?? 0
     return { revocation, alreadyRevoked: false, endedSessions }
   }

@@ -31,9 +31,17 @@ export interface RestorationOutcome {
 /** What happened. `REINSTATED`: the person whom it suspended may sign in again; what it revoked stays so. */
 export type RevocationEventKind = 'REVOKED' | 'RESTORED' | 'REINSTATED'
 
+/**
+ * A place in the journal: all that was committed before it is known, and nothing that comes after it. A short text without
+ * spaces; {@link RevocationStore.readEvents} goes on from there.
+ */
+export type JournalPlace = string
+
 /** A line of the journal: append-only, and what operators are shown. */
 export interface RevocationEvent {
   readonly id: string
+  /** Behind this line. */
+  readonly place: JournalPlace
   readonly kind: RevocationEventKind
   readonly occurredAt: Date
   readonly actor: string | null
@@ -138,12 +146,54 @@ export interface RevocationStore {
   countEvents(filter: RevocationFilter): Promise<number>
 
   /**
+   * Reads the journal as it grows: what was committed behind a place, in an order of its own. Whoever goes on from the last
+   * line's place skips none and reads none twice, in whatever order they are committed.
+   *
+   * @returns Nothing, when nothing was added, and the place from which to go on.
+   */
+  readEvents(request: JournalRequest): Promise<JournalExtract>
+
+  /**
+   * Tells somebody what the journal gets.
+   *
+   * @returns How to stop.
+   */
+  watch(watcher: JournalWatcher): () => void
+
+  /**
    * Removes entries that can be forgotten, and journal lines older than their retention.
    *
    * @param limit - The most rows removed of each.
    * @returns How many were removed; less than `limit` means that none is left.
    */
   deleteExpired(limit: number): Promise<number>
+}
+
+/** Which lines of the journal are wanted, and how many at the most. */
+export interface JournalRequest {
+  /** `null`: what is added from now on. */
+  readonly after: JournalPlace | null
+  readonly filter: RevocationFilter
+  readonly limit: number
+}
+
+/** What was read of the journal. */
+export interface JournalExtract {
+  readonly events: readonly RevocationEvent[]
+  /** Behind all that was read. */
+  readonly place: JournalPlace
+}
+
+/** Wants to know what the journal gets. Its methods must not throw. */
+export interface JournalWatcher {
+  /**
+   * The journal has more lines: those of this node before it answers, those of others within the store's bound.
+   *
+   * @param revocations - Those among them that revoke; one may be told twice.
+   */
+  grew(revocations: readonly Revocation[]): void
+  /** Lines may have been missed: whoever needs them all has to look. */
+  missed(): void
 }
 
 /** Who restores, and why. */

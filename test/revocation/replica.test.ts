@@ -8,8 +8,8 @@ import { createRevocationCheck } from '../../src/revocation/loader.ts'
 import type { RevocationCheck } from '../../src/revocation/loader.ts'
 import * as sql from '../../src/revocation/postgres-sql.ts'
 import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
+import type { JournalFollowerOptions } from '../../src/revocation/journal-follower.ts'
 import { RevocationReplica } from '../../src/revocation/replica.ts'
-import type { RevocationReplicaOptions } from '../../src/revocation/replica.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { RevocationOutcome } from '../../src/revocation/store.ts'
 import type { Token } from '../../src/token/claims.ts'
@@ -41,7 +41,7 @@ interface Node {
 
 /** @param feedUrl - Where the replica reads, when that is another cable than the store's. */
 async function openNode(
-  options: RevocationReplicaOptions = {},
+  options: JournalFollowerOptions = {},
   { url = database.url, feedUrl }: { url?: string; feedUrl?: string } = {},
 ): Promise<Node> {
   const urls = [url, feedUrl ?? url]

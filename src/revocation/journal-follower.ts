@@ -1,0 +1,273 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import type { DataSource } from 'typeorm'
+import type { TakeEntry } from './copied-entries.ts'
+import { HintSender, hintOf, takeHints } from './hint.ts'
+import { JournalFeed } from './journal-feed.ts'
+import type { JournalPosition } from './journal-feed.ts'
+import { msSince, takeMoment } from './moment.ts'
+import type { Moment } from './moment.ts'
+import type { Revocation } from './revocation.ts'
+import { StoreClock } from './store-clock.ts'
+import type { JournalWatcher } from './store.ts'
+
+/** How far behind a node may be, and who hears of its faults. */
+export interface JournalFollowerOptions {
+  /**
+   * How far behind the database this node may ever be, in milliseconds, for what it knows to count.
+   *
+   * @defaultValue 1000
+   */
+  readonly maxStalenessMs?: number
+  /** Told once when it falls out of step; it goes on trying. */
+  readonly onFault?: (error: unknown) => void
+  /** Told when it is in step, for the first time and after a fault. */
+  readonly onInStep?: () => void
+}
+
+const DEFAULT_MAX_STALENESS_MS = 1000
+
+/** Reads so often within the bound that one may fail. */
+const READS_PER_BOUND = 4
+const MAX_READ_INTERVAL_MS = 250
+
+/** The least and most that the database is given to answer, in milliseconds. */
+const MIN_TIME_LIMIT_MS = 500
+const MAX_TIME_LIMIT_MS = 5000
+
+/** Milliseconds before a lost connection is made anew; a part is chance, so that nodes do not come together. */
+const RECONNECT_MS = 200
+
+/** Whoever was cut off for longer starts over. Milliseconds. */
+const MAX_GAP_MS = 5 * 60_000
+
+/** Lines of the journal that are taken in one go: what others wait for meanwhile is a few milliseconds. */
+const LINES_A_TURN = 500
+
+/**
+ * Follows the journal for one node: for its replica, if it keeps one, and for its live connections.
+ *
+ * It reads regularly, and at once when another node hints that there is something new. It knows how far behind it may be:
+ * it compares the time since it last asked the database with a bound, by two clocks, so that neither a pause of the
+ * process nor one of the machine goes unnoticed.
+ */
+export class JournalFollower {
+  /** The database's clock; whoever hears of it shall tell this one. */
+  readonly clock = new StoreClock(() => {
+    this.#mustReload = true
+    this.#isWhole = false
+  })
+  readonly #dataSource: DataSource
+  readonly #options: JournalFollowerOptions
+  readonly #keep: TakeEntry | null
+  readonly #maxStalenessMs: number
+  readonly #watchers = new Set<JournalWatcher>()
+  // A connection that fails here fails the next read too, and that one is heard of.
+  readonly #hints = new HintSender(async (text) =>
+    this.#feed?.announce(text).catch(() => undefined),
+  )
+
+  #feed: JournalFeed | null = null
+  #position: JournalPosition | null = null
+  #asOf: Moment | null = null
+  #mustReload = false
+  /** Whether nothing is missing of what was in force at `asOf`. */
+  #isWhole = false
+
+  #isStopping = false
+  #running: Promise<void> = Promise.resolve()
+  #isHinted = false
+  #wake: () => void = () => undefined
+  #said: 'NOTHING' | 'FAULT' | 'IN_STEP' = 'NOTHING'
+
+  /** @param keep - Told all that is in force: entries come repeatedly, in any order, and before they are committed. */
+  constructor(
+    dataSource: DataSource,
+    options: JournalFollowerOptions = {},
+    keep: TakeEntry | null = null,
+  ) {
+    this.#dataSource = dataSource
+    this.#options = options
+    this.#keep = keep
+    this.#maxStalenessMs = options.maxStalenessMs ?? DEFAULT_MAX_STALENESS_MS
+  }
+
+  /**
+   * Follows the journal until it is stopped, whatever fails meanwhile.
+   *
+   * @returns Fulfilled when it is in step for the first time. Nobody has to wait for that.
+   */
+  async start(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#running = this.#run(resolve)
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    this.#wake()
+    this.#feed?.close()
+    await this.#running
+  }
+
+  /** How old what it knows may be, in milliseconds; `null` before it knows anything. */
+  get ageMs(): number | null {
+    return this.#asOf === null ? null : Math.round(msSince(this.#asOf))
+  }
+
+  /** Whether it is certain that it knows all that was committed before the bound. */
+  isInStep(): boolean {
+    if (this.#asOf === null || !this.#isWhole) return false
+    return msSince(this.#asOf) <= this.#maxStalenessMs
+  }
+
+  /** @returns How to stop watching. */
+  watch(watcher: JournalWatcher): () => void {
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  /** Takes note of an entry that is being made, before anybody is told that it was. */
+  add(entry: Revocation): void {
+    const hint = hintOf(entry)
+    this.#keep?.(hint.high, hint.low, hint.reachMs, hint.expiresAtMs)
+    this.#hints.add(hint)
+  }
+
+  /** Tells this node, and then the others, what was committed. A lost hint costs them the time to their next read. */
+  announce(committed: readonly Revocation[]): void {
+    this.#tell(committed)
+    this.#hints.send()
+  }
+
+  async #run(onFirst: () => void): Promise<void> {
+    while (!this.#isStopping) {
+      try {
+        await this.#follow(onFirst)
+      } catch (error) {
+        this.#reportFault(error)
+      }
+      if (!this.#isStopping) await sleep(RECONNECT_MS * (0.5 + Math.random()))
+    }
+    onFirst()
+  }
+
+  async #follow(onFirst: () => void): Promise<void> {
+    const { timeLimitMs, intervalMs } = readPace(this.#maxStalenessMs)
+    const feed = await JournalFeed.open(this.#dataSource, {
+      timeLimitMs,
+      onHint: (text) => this.#takeHint(text),
+    })
+    this.#feed = feed
+
+    try {
+      if (!this.#isStopping) await this.#load(feed)
+      while (!this.#isStopping) {
+        await this.#catchUp(feed)
+        onFirst()
+        this.#reportInStep()
+        await this.#pause(intervalMs)
+      }
+    } finally {
+      this.#feed = null
+      feed.close()
+    }
+  }
+
+  /** A hint says as much as a replica keeps. Whoever watches wants to know more; the same when it is not understood. */
+  #takeHint(text: string): void {
+    const isUnderstood = takeHints(text, (...entry) => this.#keep?.(...entry))
+    if (isUnderstood && this.#watchers.size === 0) return
+    this.#isHinted = true
+    this.#wake()
+  }
+
+  /**
+   * Finds out from where to follow the journal, and after that reads what is in force.
+   *
+   * After a short gap that place is still the one from before, so nothing is skipped; what is read beside it is for
+   * a server that lost its last moments, as it does in a failover.
+   */
+  async #load(feed: JournalFeed): Promise<void> {
+    if (this.#asOf === null || msSince(this.#asOf) > MAX_GAP_MS) this.#position = null
+    const { position, now } = await feed.read(null)
+    this.clock.observe(now)
+    if (this.#mustReload || isBehind(position, this.#position)) this.#position = null
+
+    this.#mustReload = false
+    const since = this.#position && new Date(now.getTime() - 2 * MAX_GAP_MS)
+    if (this.#keep) await feed.copyInForce(since, this.#keep)
+    if (this.#position !== null) return
+
+    this.#position = position
+    for (const watcher of this.#watchers) watcher.missed()
+  }
+
+  async #catchUp(feed: JournalFeed): Promise<void> {
+    const askedAt = takeMoment()
+    const { lines, position, now } = await feed.read(this.#position)
+    this.clock.observe(now)
+    if (this.#mustReload || isBehind(position, this.#position)) {
+      this.#isWhole = false
+      await this.#load(feed)
+      return this.#catchUp(feed)
+    }
+
+    for (let at = 0; at < lines.length; at += LINES_A_TURN) {
+      if (at > 0) await nextTurn()
+      const some = lines.slice(at, at + LINES_A_TURN)
+      this.#take(some.filter(({ kind }) => kind === 'REVOKED').map(({ revocation }) => revocation))
+    }
+    this.#position = position
+    this.#asOf = askedAt
+    this.#isWhole = !this.#mustReload
+  }
+
+  #take(entries: readonly Revocation[]): void {
+    for (const entry of entries) {
+      const { high, low, reachMs, expiresAtMs } = hintOf(entry)
+      this.#keep?.(high, low, reachMs, expiresAtMs)
+    }
+    this.#tell(entries)
+  }
+
+  #tell(entries: readonly Revocation[]): void {
+    for (const watcher of this.#watchers) watcher.grew(entries)
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (!this.#isHinted && !this.#isStopping) {
+      let timer: NodeJS.Timeout | undefined
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+        timer = setTimeout(resolve, ms)
+      })
+      clearTimeout(timer)
+    }
+    this.#isHinted = false
+  }
+
+  /** Once an outage, however often it is tried. */
+  #reportFault(error: unknown): void {
+    if (this.#said === 'FAULT' || this.#isStopping) return
+    this.#said = 'FAULT'
+    this.#options.onFault?.(error)
+  }
+
+  #reportInStep(): void {
+    if (this.#said === 'IN_STEP') return
+    this.#said = 'IN_STEP'
+    this.#options.onInStep?.()
+  }
+}
+
+/** Whether a journal ends before a position that was read: it is another server's. */
+function isBehind({ xmax }: JournalPosition, position: JournalPosition | null): boolean {
+  return position !== null && xmax < position.xmax
+}
+
+function readPace(maxStalenessMs: number): { timeLimitMs: number; intervalMs: number } {
+  return {
+    timeLimitMs: Math.min(Math.max(maxStalenessMs, MIN_TIME_LIMIT_MS), MAX_TIME_LIMIT_MS),
+    intervalMs: Math.min(maxStalenessMs / READS_PER_BOUND, MAX_READ_INTERVAL_MS),
+  }
+}

@@ -1,0 +1,44 @@
+import type { JournalPlace } from './store.ts'
+
+/**
+ * A {@link JournalPlace} in PostgreSQL. Lines are numbered before they are committed, so a number alone would lose those that
+ * come late: known is what one snapshot saw, and of what a later one saw the lines up to a number.
+ */
+export interface SnapshotPlace {
+  readonly id: string
+  /** The snapshot whose lines are being read, in the order of their numbers; as PostgreSQL writes it. */
+  readonly upTo: string
+  /** The snapshot whose lines were all read before. */
+  readonly seen: string
+}
+
+/** It saw nothing. */
+export const EMPTY_SNAPSHOT = '1:1:'
+
+/** Where all is read that a snapshot saw. */
+export function placeAt(snapshot: string): SnapshotPlace {
+  return { id: '0', upTo: snapshot, seen: snapshot }
+}
+
+export function formatPlace({ id, upTo, seen }: SnapshotPlace): JournalPlace {
+  return seen === EMPTY_SNAPSHOT ? `${id}.${upTo}` : `${id}.${upTo}.${seen}`
+}
+
+/**
+ * @param end - The snapshot of now: a place beyond it is of a server that this one took the place of, so of it only the number
+ * counts.
+ */
+export function parsePlace(place: JournalPlace, end: string): SnapshotPlace {
+  const [id = '0', upTo, seen = EMPTY_SNAPSHOT] = place.split('.')
+  const isKnown = upTo !== undefined && xmaxOf(upTo) <= xmaxOf(end) && xmaxOf(seen) <= xmaxOf(end)
+  return isKnown ? { id, upTo, seen } : { id, upTo: end, seen: EMPTY_SNAPSHOT }
+}
+
+/** Whether a text has the form of a place. */
+export function isPlace(text: string): boolean {
+  return /^\d{1,18}(\.\d{1,19}:\d{1,19}:[\d,]*){0,2}$/.test(text)
+}
+
+function xmaxOf(snapshot: string): bigint {
+  return BigInt(snapshot.split(':')[1] ?? 0)
+}
