@@ -1,10 +1,15 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { listUndeclaredRootFields } from '../src/graphql/auth-directive.ts'
-import { authTypeDefs, revocationTypeDefs, serviceTypeDefs } from '../src/graphql/type-defs.ts'
+import {
+  authTypeDefs,
+  liveTypeDefs,
+  revocationTypeDefs,
+  serviceTypeDefs,
+} from '../src/graphql/type-defs.ts'
 
 /** Fails when a root field of our schema says neither `@auth` nor `@public`: perhaps somebody forgot. */
 const schema = makeExecutableSchema({
-  typeDefs: [authTypeDefs, revocationTypeDefs, ...serviceTypeDefs],
+  typeDefs: [authTypeDefs, revocationTypeDefs, liveTypeDefs, ...serviceTypeDefs],
 })
 const undeclared = listUndeclaredRootFields(schema)
 

@@ -3,11 +3,18 @@ import type { IResolvers } from '@graphql-tools/utils'
 import type { GraphQLSchema } from 'graphql'
 import { applyAuthDirective } from './graphql/auth-directive.ts'
 import type { AuthContext } from './graphql/auth-directive.ts'
+import type { PortcullisError } from './errors.ts'
 import { Authentication } from './graphql/authentication.ts'
 import type { Caller, Demand } from './graphql/authentication.ts'
+import { createLiveResolvers } from './graphql/live-resolvers.ts'
 import { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
 import type { RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
-import { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
+import { authTypeDefs, liveTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
+import { createEventStreamOptions } from './http/graphql-sse.ts'
+import type { EventStreamOptions } from './http/graphql-sse.ts'
+import { createWebSocketOptions } from './http/graphql-ws.ts'
+import type { WebSocketOptions } from './http/graphql-ws.ts'
+import { LiveConnections } from './live/live-connections.ts'
 import { createRevocationCheck } from './revocation/loader.ts'
 import type { LookUp, RevocationCheck } from './revocation/loader.ts'
 import type { RevocationStore } from './revocation/store.ts'
@@ -46,6 +53,8 @@ export interface PortcullisOptions extends Pick<
   readonly log?: SecurityLog | undefined
   /** Told of every look-up in the store, for statistics. */
   readonly onLookUp?: ((lookUp: LookUp) => void) | undefined
+  /** Told of each live connection that ends because of its token, for statistics. */
+  readonly onCut?: ((why: PortcullisError) => void) | undefined
 }
 
 /** One request's raw material. */
@@ -77,6 +86,22 @@ export interface IssuedToken extends SignedToken {
   readonly sessionId: string
 }
 
+/** What has WebSockets and event streams end with their tokens. */
+export interface Live {
+  /** SDL of the subscriptions and of the query for live connections. */
+  readonly typeDefs: string
+  /** Resolvers for them. */
+  readonly resolvers: IResolvers
+  /** The connections that are open on this node. */
+  readonly connections: LiveConnections
+
+  /** Makes the options of `graphql-ws`' `useServer` or `makeHandler`. */
+  webSocketOptions(options: WebSocketOptions): ReturnType<typeof createWebSocketOptions>
+
+  /** Makes the options of `graphql-sse`'s `createHandler`. */
+  eventStreamOptions(options: EventStreamOptions): ReturnType<typeof createEventStreamOptions>
+}
+
 /** Everything that a GraphQL server needs to have its tokens checked and revoked. */
 export interface Portcullis {
   /** SDL of the directives and of the revocation queries and mutations. */
@@ -91,6 +116,8 @@ export interface Portcullis {
   readonly check: RevocationCheck
   /** Signs without I/O; `issuedAt` must come from the store. */
   readonly sign: TokenSigner
+  /** For subscriptions: nothing of it is at work until you use it. */
+  readonly live: Live
 
   /**
    * Issues an access token, at an instant that no earlier revocation reaches. Call it when your login succeeded.
@@ -164,7 +191,17 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     }),
   })
 
+  const connections = new LiveConnections({ store, log, onCut: options.onCut })
+  const parts = { connections, tokens, check, context }
+
   return {
+    live: {
+      typeDefs: liveTypeDefs,
+      resolvers: createLiveResolvers({ revocations: store, connections }),
+      connections,
+      webSocketOptions: (live) => createWebSocketOptions(parts, live),
+      eventStreamOptions: (live) => createEventStreamOptions(parts, live),
+    },
     typeDefs: [authTypeDefs, revocationTypeDefs],
     resolvers: createRevocationResolvers({ ...options, tokens, revocations: store, check }),
     tokens,

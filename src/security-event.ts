@@ -10,6 +10,7 @@ export interface SecurityEvent {
     | 'revocation'
     | 'restoration'
     | 'revoked_token_refused'
+    | 'connections_cut'
     | 'refresh_token_reused'
     | 'password_changed'
     | 'user_suspended'
@@ -25,6 +26,8 @@ export interface SecurityEvent {
   readonly scope?: RevocationScope
   readonly reason?: string
   readonly ipAddress?: string | null
+  /** How many ended. */
+  readonly connections?: number
 }
 
 /** Takes note of a security event; it must not throw. */

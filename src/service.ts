@@ -13,6 +13,8 @@ import { createServiceSchema } from './graphql/schema.ts'
 import { createMetrics } from './http/metrics.ts'
 import { createServer } from './http/server.ts'
 import { createPortcullis } from './portcullis.ts'
+import { JournalFollower } from './revocation/journal-follower.ts'
+import type { JournalFollowerOptions } from './revocation/journal-follower.ts'
 import { PostgresRevocationStore } from './revocation/postgres-store.ts'
 import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
@@ -80,12 +82,13 @@ async function startNode(
   const keys = createKeyRing({ signWith: settings.signWith, previous: settings.previousKeys })
 
   const replica = createReplica(settings, dataSource, log)
+  const journal = replica?.journal ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
   const metrics = createMetrics(replica)
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: lifetimeSeconds,
     journalRetentionDays: settings.journalRetentionDays,
     sessions: sessionKeeper,
-    ...(replica && { replica }),
+    ...(replica ? { replica } : { journal }),
   })
   const attempts = new FailedAttempts(dataSource, ATTEMPT_LIMITS)
   const accounts = new Accounts({ dataSource, revocations, attempts })
@@ -107,6 +110,7 @@ async function startNode(
     store: revocations,
     log: securityLog,
     onLookUp: metrics.observeLookUp,
+    onCut: metrics.observeCut,
     findOpaqueToken: async (text) => {
       const session = await sessions.findByRefreshToken(text)
       if (session === null) return null
@@ -117,6 +121,7 @@ async function startNode(
     readSubject: async (userId) => (await accounts.get(userId)).id,
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
+  metrics.watch(portcullis.live.connections)
   await revocations.ping()
 
   const schemas = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
@@ -136,7 +141,8 @@ async function startNode(
     throw error
   })
   // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
-  void replica?.start()
+  const following = replica ?? journal
+  void following.start()
 
   const sweeper = startSweeper({
     sweeps: [
@@ -154,7 +160,7 @@ async function startNode(
     newAdmin,
     stop: () => {
       stopping ??= drain(app)
-        .then(() => Promise.all([sweeper.stop(), replica?.stop()]))
+        .then(() => Promise.all([sweeper.stop(), following.stop()]))
         .then(() => dataSource.destroy())
       return stopping
     },
@@ -169,10 +175,16 @@ function createReplica(
   if (maxStalenessMs === null) return null
   return new RevocationReplica(dataSource, {
     maxStalenessMs,
-    onFault: (error) =>
-      log.warn({ err: { message: (error as Error).message } }, 'replica out of step'),
-    onInStep: () => log.info('replica in step'),
+    ...reportTo(log, 'replica'),
   })
+}
+
+function reportTo(log: Logger, what: string): Pick<JournalFollowerOptions, 'onFault' | 'onInStep'> {
+  return {
+    onFault: (error) =>
+      log.warn({ err: { message: (error as Error).message } }, `${what} out of step`),
+    onInStep: () => log.info(`${what} in step`),
+  }
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<string> {

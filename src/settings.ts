@@ -28,6 +28,8 @@ export interface Settings {
   readonly journalRetentionDays: number
   readonly sweepIntervalSeconds: number
   readonly corsOrigins: readonly string[]
+  /** How many clients may stay connected to this node. */
+  readonly maxLiveConnections: number
   readonly trustProxy: boolean
   readonly logLevel: string
 }
@@ -79,6 +81,7 @@ const environment = z.object({
     (origins) => origins.every(isOrigin),
     'expected origins such as https://app.example.com, separated by commas',
   ),
+  MAX_LIVE_CONNECTIONS: wholeNumber(20_000, 1, 1_000_000),
   TRUST_PROXY: z.enum(['true', 'false'], 'expected true or false').default('false'),
   LOG_LEVEL: z
     .enum(
@@ -136,6 +139,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     journalRetentionDays: env.JOURNAL_RETENTION_DAYS,
     sweepIntervalSeconds: env.SWEEP_INTERVAL,
     corsOrigins: isProduction ? env.CORS_ORIGINS : [APOLLO_SANDBOX, ...env.CORS_ORIGINS],
+    maxLiveConnections: env.MAX_LIVE_CONNECTIONS,
     trustProxy: env.TRUST_PROXY === 'true',
     logLevel: env.LOG_LEVEL,
   }

@@ -31,7 +31,8 @@ type Resolver = GraphQLFieldResolver<unknown, AuthContext>
  *
  * What stands nearest counts: the field, then its type, then the interfaces that the type implements (all of them
  * together). The resolver of a refused field never runs; once the caller is known, a guarded field is as synchronous
- * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token.
+ * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token; and every
+ * event of a subscription, because anybody may have.
  *
  * @param schema - An executable schema whose type definitions include the directive (`authTypeDefs`).
  */
@@ -40,7 +41,9 @@ export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
     [MapperKind.OBJECT_FIELD]: (field, fieldName, typeName) => {
       const type = schema.getType(typeName) as GraphQLObjectType
       const demand = findDemand(schema, type, type.getFields()[fieldName] as Field)
-      return demand === null ? field : guard(field, demand, findRoot(schema, type))
+      const isEvent = type === schema.getSubscriptionType()
+      const guarded = demand === null ? field : guard(field, demand, { isEvent })
+      return isEvent || type === schema.getMutationType() ? startAnew(guarded) : guarded
     },
   })
 }
@@ -137,35 +140,41 @@ function findDemand(schema: GraphQLSchema, type: GraphQLObjectType, field: Field
   }))
 }
 
-type Root = 'mutation' | 'subscription' | null
+type FieldConfig = GraphQLFieldConfig<unknown, AuthContext>
 
-function findRoot(schema: GraphQLSchema, type: GraphQLObjectType): Root {
-  if (type === schema.getMutationType()) return 'mutation'
-  return type === schema.getSubscriptionType() ? 'subscription' : null
+/** Has a mutation, or an event, begin with nothing found out. */
+function startAnew(field: FieldConfig): FieldConfig {
+  const { resolve = defaultFieldResolver } = field
+  return {
+    ...field,
+    resolve: (source, args, context: Partial<AuthContext> | undefined, info) => {
+      // A public field needs no context.
+      context?.auth?.startAnew()
+      return resolve(source, args, context as AuthContext, info)
+    },
+  }
 }
 
 function guard(
-  field: GraphQLFieldConfig<unknown, AuthContext>,
+  field: FieldConfig,
   demand: Demand,
-  root: Root,
-): GraphQLFieldConfig<unknown, AuthContext> {
+  { isEvent }: { readonly isEvent: boolean },
+): FieldConfig {
   const { resolve = defaultFieldResolver, subscribe = defaultFieldResolver } = field
 
   const guarded = (next: Resolver): Resolver => {
     return (source, args, context, info) => {
       const auth = readAuthentication(context)
-      if (root === 'mutation') auth.startAnew()
       if (auth.isMet(demand)) return next(source, args, context, info)
       return auth.authenticate(demand).then(() => next(source, args, context, info))
     }
   }
 
-  const isSubscription = root === 'subscription'
   return {
     ...field,
     extensions: { ...field.extensions, [DEMAND]: demand },
     resolve: guarded(resolve),
-    ...(isSubscription && { subscribe: guarded(subscribe) }),
+    ...(isEvent && { subscribe: guarded(subscribe) }),
   }
 }
 

@@ -40,12 +40,17 @@ export interface AuthenticationOptions {
 
 const ACTIVE_USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 
+/** Operators only. */
+export const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
+
 /**
  * One request's authentication. Nothing is done until a protected field asks; then the token is verified and looked up
  * once, and the caller is known to all later fields without a promise.
  */
 export class Authentication {
   readonly #options: AuthenticationOptions
+  #authorization: AuthenticationOptions['authorization']
+  #wasAsked = false
   #token: Token | Error | undefined
   #revocationCheck: ReturnType<RevocationCheck> | undefined
   #caller: Caller | null = null
@@ -54,6 +59,7 @@ export class Authentication {
 
   constructor(options: AuthenticationOptions) {
     this.#options = options
+    this.#authorization = options.authorization
   }
 
   /** Where the request comes from, for the security log. */
@@ -66,11 +72,17 @@ export class Authentication {
     return this.#caller
   }
 
+  /** Whether anything has asked who calls. */
+  get wasAsked(): boolean {
+    return this.#wasAsked
+  }
+
   /** Whether the caller is known already, or can be without waiting for anybody, and meets a demand. */
   isMet(demand: Demand): boolean {
     // A list asks the same a thousand times.
     if (demand === this.#lastMet) return true
 
+    this.#wasAsked = true
     this.#caller ??= this.#findAtOnce()
     const isMet =
       this.#caller !== null &&
@@ -88,6 +100,7 @@ export class Authentication {
    * the store cannot say.
    */
   async authenticate(demand: Demand = ACTIVE_USER): Promise<Caller> {
+    this.#wasAsked = true
     const token = this.#verify()
     await this.#admit(token, demand.accepts)
 
@@ -103,9 +116,16 @@ export class Authentication {
     this.#lastMet = null
   }
 
+  /** Goes on with other credentials: the client has refreshed its token. */
+  renew(authorization: AuthenticationOptions['authorization']): void {
+    this.#authorization = authorization
+    this.#token = undefined
+    this.startAnew()
+  }
+
   /** The same credentials with nothing found out yet: for an operation that runs beside this one. */
   fork(): Authentication {
-    return new Authentication(this.#options)
+    return new Authentication({ ...this.#options, authorization: this.#authorization })
   }
 
   /** What is at fault, or cannot be told at once, is left to {@link authenticate}. */
@@ -126,7 +146,7 @@ export class Authentication {
   #read(): Token | Error {
     if (this.#token === undefined) {
       try {
-        const text = readBearerToken(this.#options.authorization)
+        const text = readBearerToken(this.#authorization)
         if (text === null) throw new TokenMissingError()
         this.#token = this.#options.tokens.verifyIgnoringExpiry(text)
       } catch (error) {

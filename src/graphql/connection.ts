@@ -39,7 +39,7 @@ export function readPage<Cursor>(
   }
   if (after === null || after === undefined) return { first: size, after: null }
 
-  const cursor = form.parse(Buffer.from(after, 'base64url').toString('utf8'))
+  const cursor = decodeCursor(after, form)
   if (cursor === null) {
     throw new BadInputError('after', 'MALFORMED_CURSOR', 'Give the endCursor of the page before')
   }
@@ -53,7 +53,7 @@ export function createConnection<Node extends Cursor, Cursor>(
   totalCount: () => Promise<number>,
 ): Connection<Node> {
   const edges = page.items.map((node) => ({
-    cursor: Buffer.from(form.format(node)).toString('base64url'),
+    cursor: encodeCursor(node, form),
     node,
   }))
   return {
@@ -66,4 +66,13 @@ export function createConnection<Node extends Cursor, Cursor>(
     },
     totalCount,
   }
+}
+
+export function encodeCursor<Cursor>(cursor: Cursor, form: CursorForm<Cursor>): string {
+  return Buffer.from(form.format(cursor)).toString('base64url')
+}
+
+/** @returns `null` when it is no cursor of this form. */
+export function decodeCursor<Cursor>(text: string, form: CursorForm<Cursor>): Cursor | null {
+  return form.parse(Buffer.from(text, 'base64url').toString('utf8'))
 }

@@ -3,7 +3,6 @@ import { BadInputError } from '../errors.ts'
 import type { RevocationCheck } from '../revocation/loader.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type {
-  EventCursor,
   RevocationCursor,
   RevocationEvent,
   RevocationFilter,
@@ -14,11 +13,12 @@ import type {
 import type { SecurityLog } from '../security-event.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
-import { isAdmin } from './authentication.ts'
+import { ADMIN, isAdmin } from './authentication.ts'
 import type { Authentication, Demand, TokenState } from './authentication.ts'
 import { createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { DateTime } from './date-time.ts'
+import { eventCursor } from './event-cursor.ts'
 import { createUnknownIdError, isId, readId, readName, readNote, readReason } from './input.ts'
 
 /** The parts that the resolvers call, and what only the owner of the accounts knows. */
@@ -57,7 +57,6 @@ interface RevokeArgs {
 
 type ListArgs = PageArgs & { readonly filter?: RevocationFilter | null }
 
-const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
 const WHOEVER_SIGNED_IN: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
 
 /** Makes the resolvers for `revocationTypeDefs`, on a store of yours. */
@@ -260,15 +259,7 @@ const revocationCursor: CursorForm<RevocationCursor> = {
   },
 }
 
-const eventCursor: CursorForm<EventCursor> = {
-  format: ({ id }) => `event.${id}`,
-  parse: (text) => {
-    const id = /^event\.(\d{1,18})$/.exec(text)?.[1]
-    return id === undefined ? null : { id }
-  },
-}
-
-function readFilter(filter: RevocationFilter | null | undefined): RevocationFilter {
+export function readFilter(filter: RevocationFilter | null | undefined): RevocationFilter {
   const { scope, since, until } = filter ?? {}
   return {
     scope,

@@ -28,9 +28,10 @@ export function createServiceSchema({
 }: ServiceSchemaOptions): ServiceSchema {
   const { revocations } = portcullis
   const unguarded = makeExecutableSchema({
-    typeDefs: [...portcullis.typeDefs, ...serviceTypeDefs],
+    typeDefs: [...portcullis.typeDefs, portcullis.live.typeDefs, ...serviceTypeDefs],
     resolvers: [
       portcullis.resolvers,
+      portcullis.live.resolvers,
       createSessionResolvers({ ...services, revocations }),
       createAccountResolvers(services),
     ],

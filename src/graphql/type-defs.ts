@@ -11,6 +11,9 @@ export const revocationTypeDefs: string = readFileSync(
   'utf8',
 )
 
+/** SDL of the subscriptions, and of the query for live connections; it wants `revocationTypeDefs` beside it. */
+export const liveTypeDefs: string = readFileSync(new URL('live.graphql', folder), 'utf8')
+
 /** SDL of our own service's accounts and sessions. */
 export const serviceTypeDefs: readonly string[] = ['session.graphql', 'account.graphql'].map(
   (name) => readFileSync(new URL(name, folder), 'utf8'),

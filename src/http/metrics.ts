@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { PortcullisError } from '../errors.ts'
+import type { LiveConnections } from '../live/live-connections.ts'
 import type { LookUp } from '../revocation/loader.ts'
 import type { RevocationReplica } from '../revocation/replica.ts'
 
@@ -7,6 +9,9 @@ import type { RevocationReplica } from '../revocation/replica.ts'
 export interface Metrics {
   readonly registry: Registry
   readonly observeLookUp: (lookUp: LookUp) => void
+  readonly observeCut: (why: PortcullisError) => void
+  /** Has the numbers of open connections read from there. */
+  readonly watch: (connections: LiveConnections) => void
 }
 
 /** @param replica - `null` where every check reads the database. */
@@ -30,6 +35,12 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
     help: 'Tokens that were refused because the database gave no answer',
     registers,
   })
+  const cuts = new Counter({
+    name: 'portcullis_live_cuts_total',
+    help: 'Live connections that were ended because of their token',
+    labelNames: ['reason'],
+    registers,
+  })
   if (replica !== null) registerReplica(registers, replica)
 
   return {
@@ -39,7 +50,23 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
       tokens.inc(lookUp.tokens)
       if (!lookUp.isAnswered) unanswered.inc(lookUp.tokens)
     },
+    observeCut: ({ extensions: { code, reason = code } }) => cuts.inc({ reason }),
+    watch: (connections) => registerConnections(registers, connections),
   }
+}
+
+function registerConnections(registers: Registry[], connections: LiveConnections): void {
+  new Gauge({
+    name: 'portcullis_live_connections',
+    help: 'Clients that stay connected',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      const counts = { WEBSOCKET: 0, EVENT_STREAM: 0 }
+      for (const { kind } of connections.list()) counts[kind] += 1
+      for (const [kind, count] of Object.entries(counts)) this.set({ kind }, count)
+    },
+  })
 }
 
 function registerReplica(registers: Registry[], replica: RevocationReplica): void {

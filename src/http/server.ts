@@ -10,20 +10,24 @@ import { fastifyApolloHandler } from '@as-integrations/fastify'
 import cors from '@fastify/cors'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { NoSchemaIntrospectionCustomRule } from 'graphql'
 import type { GraphQLSchema } from 'graphql'
 import helmet from 'helmet'
 import type { Logger } from 'pino'
 import type { ServiceContext } from '../graphql/context.ts'
 import { createRootFieldLimit } from '../graphql/root-field-limit.ts'
+import type { LiveConnection } from '../live/live-connection.ts'
 import type { Portcullis } from '../portcullis.ts'
 import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
 import { createCompiledQueries } from './compiled-queries.ts'
+import { createEventStreams, wantsEventStream } from './event-streams.ts'
 import { registerExplorer } from './explorer.ts'
 import { registerHealth } from './health.ts'
 import { registerMetrics } from './metrics.ts'
 import type { Metrics } from './metrics.ts'
+import { registerWebSockets } from './web-sockets.ts'
 import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
 
 export interface ServerOptions {
@@ -41,6 +45,8 @@ export interface ServerOptions {
   readonly isProduction: boolean
   readonly revokedTokenStatus: 401 | 403
   readonly corsOrigins: readonly string[]
+  /** How many clients may stay connected. */
+  readonly maxLiveConnections: number
   /** Whether one proxy stands in front, whose word on the caller's address is taken. */
   readonly trustProxy: boolean
 }
@@ -50,6 +56,8 @@ export interface ServerOptions {
  * nest so deep that the parser's stack overflows, nor name so many fields that others wait long.
  */
 const MAX_DOCUMENT_TOKENS = 2000
+
+const GRAPHQL_PATH = '/graphql'
 
 const MAX_BODY_BYTES = 1024 * 1024
 
@@ -127,7 +135,9 @@ function secureAnswers(app: FastifyInstance): void {
 
 async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Promise<void> {
   const { schema, unguarded, compileAfter, portcullis, log } = options
-  const { isProduction, revokedTokenStatus } = options
+  const { isProduction, revokedTokenStatus, maxLiveConnections } = options
+  const validationRules = [createRootFieldLimit(MAX_ROOT_FIELDS)]
+  const formatError = createErrorGate(log, { hidesSchema: isProduction })
   const apollo = new ApolloServer<ServiceContext>({
     schema,
     introspection: !isProduction,
@@ -137,8 +147,8 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     allowBatchedHttpRequests: true,
     stopOnTerminationSignals: false,
     parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
-    validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS)],
-    formatError: createErrorGate(log, { hidesSchema: isProduction }),
+    validationRules,
+    formatError,
     plugins: [
       separateBatchedOperations,
       createStatusPlugin({ revokedTokenStatus }),
@@ -156,8 +166,40 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
   await apollo.start()
   app.addHook('onClose', () => apollo.stop())
 
+  const live = {
+    schema,
+    context: ({ ipAddress, userAgent }: LiveConnection) => ({ ipAddress, userAgent }),
+    validationRules: isProduction
+      ? [...validationRules, NoSchemaIntrospectionCustomRule]
+      : validationRules,
+    maxTokens: MAX_DOCUMENT_TOKENS,
+    formatError,
+  }
+  const { connections } = portcullis.live
+  const readIpAddress = options.trustProxy ? readForwardedAddress : readRemoteAddress
+  registerWebSockets(app, {
+    path: GRAPHQL_PATH,
+    graphql: portcullis.live.webSocketOptions({ ...live, readIpAddress }),
+    connections,
+    maxConnections: maxLiveConnections,
+    log,
+  })
+  const streams = portcullis.live.eventStreamOptions({
+    ...live,
+    readIpAddress: ({ raw }) => readIpAddress(raw),
+  })
+  const answerWithEvents = createEventStreams(app, streams, log)
+  const answerWithJson = fastifyApolloHandler(apollo, {
+    context: async (request) => {
+      // What came in one turn of the event loop goes on together: each step runs for all of it in a row, while its
+      // code and data are at hand. Measured, a third more requests a second.
+      await nextTurn()
+      return readContext(request, portcullis)
+    },
+  })
+
   app.route({
-    url: '/graphql',
+    url: GRAPHQL_PATH,
     method: ['GET', 'POST'],
     exposeHeadRoute: false,
     onRequest: async (request) => refuseMalformedHost(request),
@@ -166,15 +208,41 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     onSend: async (_request, reply) => {
       void reply.header('cache-control', 'no-store')
     },
-    handler: fastifyApolloHandler(apollo, {
-      context: async (request) => {
-        // What came in one turn of the event loop goes on together: each step runs for all of it in a row, while its
-        // code and data are at hand. Measured, a third more requests a second.
-        await nextTurn()
-        return readContext(request, portcullis)
-      },
-    }),
+    handler: async (request, reply) => {
+      if (!wantsEventStream(request)) return answerWithJson.call(app, request, reply)
+      refuseForeignPage(request)
+      if (connections.size >= maxLiveConnections) throw new BusyError()
+      return answerWithEvents(request, reply)
+    },
   })
+}
+
+/** What Apollo Server does for the other answers. */
+function refuseForeignPage({ method, headers }: FastifyRequest): void {
+  const [type = ''] = (headers['content-type'] ?? '').split(';')
+  const isMeant =
+    method === 'POST'
+      ? type.trim().toLowerCase() === 'application/json'
+      : NOT_OF_A_FOREIGN_PAGE.some((name) => headers[name] !== undefined)
+  if (!isMeant) {
+    throw new RequestError(
+      `Send JSON by POST, or one of these headers: ${NOT_OF_A_FOREIGN_PAGE.join(', ')}`,
+    )
+  }
+}
+
+type Addressed = Pick<IncomingMessage, 'headers'> & {
+  readonly socket: { readonly remoteAddress?: string | undefined }
+}
+
+function readRemoteAddress({ socket }: Addressed): string | null {
+  return socket.remoteAddress ?? null
+}
+
+/** As `isNearestProxy` has it for the other requests. */
+function readForwardedAddress(request: Addressed): string | null {
+  const forwarded = [request.headers['x-forwarded-for'] ?? []].flat().join(',')
+  return forwarded.split(',').at(-1)?.trim() || readRemoteAddress(request)
 }
 
 /** RFC 9112 §3.2; Apollo's integration makes a URL of it. */
@@ -245,6 +313,14 @@ function allowPrivateNetwork(app: FastifyInstance): void {
   })
 }
 
+/** There is no room for one more stream. */
+class BusyError extends Error {
+  readonly statusCode = 503
+  constructor() {
+    super('Too many clients are connected; try again')
+  }
+}
+
 /** The request is at fault before GraphQL reads it. */
 class RequestError extends Error {
   readonly statusCode = 400
@@ -268,6 +344,9 @@ function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
 
 function answerFault(error: RequestFault, reply: FastifyReply, log: Logger): FastifyReply {
   const { statusCode: status = 500, message, stack } = error
+  if (error instanceof BusyError) {
+    return answer(reply.header('retry-after', '1'), 503, 'SERVICE_UNAVAILABLE', message)
+  }
   if (status < 500) return answer(reply, status, 'BAD_REQUEST', message)
 
   log.error({ err: { message, stack } }, 'internal error')

@@ -85,7 +85,9 @@ export class JournalFeed {
     const [{ snapshot, now }] = rows as [JournalRow]
     return {
       lines: rows.flatMap(({ snapshot: _snapshot, now: _now, kind, ...entry }) =>
-        kind === null ? [] : [{ kind, revocation: { ...entry, note: null } as JournalLine['revocation'] }],
+        kind === null
+          ? []
+          : [{ kind, revocation: { ...entry, note: null } as JournalLine['revocation'] }],
       ),
       position: parseSnapshot(snapshot),
       now,

@@ -34,9 +34,21 @@ export function parsePlace(place: JournalPlace, end: string): SnapshotPlace {
   return isKnown ? { id, upTo, seen } : { id, upTo: end, seen: EMPTY_SNAPSHOT }
 }
 
-/** Whether a text has the form of a place. */
+/** Whether a text is a place of any store. */
 export function isPlace(text: string): boolean {
-  return /^\d{1,18}(\.\d{1,19}:\d{1,19}:[\d,]*){0,2}$/.test(text)
+  const [id = '', ...snapshots] = text.split('.')
+  return /^\d{1,18}$/.test(id) && snapshots.length <= 2 && snapshots.every(isSnapshot)
+}
+
+/** `xmin:xmax:xip,…`, in order, as PostgreSQL insists. */
+function isSnapshot(text: string): boolean {
+  const [, xmin, xmax, list = ''] = /^(\d{1,18}):(\d{1,18}):([\d,]*)$/.exec(text) ?? []
+  if (!xmin || !xmax || Number(xmin) < 1 || BigInt(xmin) > BigInt(xmax)) return false
+
+  const underWay = list === '' ? [] : list.split(',')
+  if (!underWay.every((id) => /^\d{1,18}$/.test(id))) return false
+  const bounds = [BigInt(xmin) - 1n, ...underWay.map(BigInt), BigInt(xmax)]
+  return bounds.every((bound, index) => index === 0 || bound > (bounds[index - 1] as bigint))
 }
 
 function xmaxOf(snapshot: string): bigint {

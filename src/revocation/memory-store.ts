@@ -180,7 +180,9 @@ export class MemoryRevocationStore implements RevocationStore {
       .filter((event) => BigInt(event.id) > BigInt(from))
       .filter((event) => matches(filter, event.revocation, event.occurredAt, event.actor))
       .slice(0, limit)
-    return events.length < limit ? { ...end, events } : { events, place: events.at(-1)?.place ?? from }
+    return events.length < limit
+      ? { ...end, events }
+      : { events, place: events.at(-1)?.place ?? from }
   }
 
   watch(watcher: JournalWatcher): () => void {

@@ -81,7 +81,7 @@ export interface Page<Item> {
 export type RevocationCursor = Pick<Revocation, 'id' | 'revokedAt'>
 
 /** Position in the journal, which runs from the newest to the oldest. */
-export type EventCursor = Pick<RevocationEvent, 'id'>
+export type EventCursor = Pick<RevocationEvent, 'id' | 'place'>
 
 /**
  * Where revocations are kept. Every method may be called concurrently.

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Revocation, RevocationTarget } from '../../src/revocation/revocation.ts'
 import type {
+  EventCursor,
   Page,
   RevocationFilter,
   RevocationOutcome,
@@ -589,7 +590,7 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
         if (index % 2) await store.restore(revocation.id, { by: 'admin' })
       }
 
-      const pages = await readPages((after: { id: string } | null) =>
+      const pages = await readPages((after: EventCursor | null) =>
         store.listEvents({ first: 5, after, filter: {} }),
       )
       const events = pages.flatMap(({ items }) => items)

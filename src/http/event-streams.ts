@@ -1,0 +1,102 @@
+import type { ServerResponse } from 'node:http'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { getOperationAST, parse } from 'graphql'
+import { createHandler } from 'graphql-sse'
+import type { HandlerOptions } from 'graphql-sse'
+import type { Logger } from 'pino'
+import type { EventStreamContext, EventStreamRequest } from './graphql-sse.ts'
+
+/** From `portcullis.live.eventStreamOptions`. */
+type Options = HandlerOptions<
+  EventStreamRequest['raw'],
+  EventStreamContext,
+  Record<string, unknown>
+>
+
+/** A document of more is refused by whoever gets it. */
+const MAX_TOKENS = 2000
+
+/**
+ * Whether a client wants its answer as server-sent events. Some (urql) accept them beside JSON whatever they ask: they get
+ * them for subscriptions, for which there is no other answer.
+ */
+export function wantsEventStream({ headers: { accept = '' }, body }: FastifyRequest): boolean {
+  if (!accept.toLowerCase().includes('text/event-stream')) return false
+  return !/json|\*\/\*/i.test(accept) || isSubscription(body)
+}
+
+/** Makes the handler for such requests. */
+export function createEventStreams(
+  app: FastifyInstance,
+  options: Options,
+  log: Logger,
+): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  const handle = createHandler(options)
+  const open = new Set<ServerResponse>()
+  app.addHook('preClose', async () => {
+    for (const response of open) response.end()
+  })
+
+  return async (request, reply) => {
+    const [body, { status, headers = {} }] = await handle({
+      method: request.method,
+      url: request.url,
+      headers: {
+        // It knows no other spelling.
+        get: (name) => (name === 'accept' ? 'text/event-stream' : readHeader(request, name)),
+      },
+      body: request.body as Record<string, unknown>,
+      raw: request.raw,
+      context: { res: reply.raw },
+    })
+
+    if (body === null || body === undefined || typeof body === 'string') {
+      await reply
+        .code(status)
+        .headers(headers)
+        .send(body ?? '')
+      return
+    }
+    reply.hijack()
+    open.add(reply.raw)
+    reply.raw.once('close', () => open.delete(reply.raw))
+    reply.raw.writeHead(status, {
+      ...(reply.getHeaders() as Record<string, string>),
+      ...headers,
+      'cache-control': 'no-store',
+    })
+    await pipe(body, reply.raw).catch(({ message, stack }: Error) =>
+      log.error({ err: { message, stack } }, 'internal error'),
+    )
+    reply.raw.end()
+  }
+}
+
+function isSubscription(body: unknown): boolean {
+  const { query, operationName } = (body ?? {}) as { query?: unknown; operationName?: unknown }
+  if (typeof query !== 'string' || !query.includes('subscription')) return false
+  try {
+    const name = typeof operationName === 'string' ? operationName : null
+    return (
+      getOperationAST(parse(query, { maxTokens: MAX_TOKENS }), name)?.operation === 'subscription'
+    )
+  } catch {
+    return false
+  }
+}
+
+function readHeader({ headers }: FastifyRequest, name: string): string | undefined {
+  const value = headers[name]
+  return Array.isArray(value) ? value.join(', ') : value
+}
+
+/** One piece at a time: a client that does not read is written no more. */
+async function pipe(body: AsyncGenerator<string, void>, response: ServerResponse): Promise<void> {
+  const stop = (): void => void body.return()
+  response.once('close', stop)
+  for await (const piece of body) {
+    if (!response.writable) break
+    await new Promise<void>((resolve) => response.write(piece, () => resolve()))
+  }
+  response.off('close', stop)
+}

@@ -1,0 +1,177 @@
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import { GraphQLError } from 'graphql'
+import type { ExecutionResult } from 'graphql'
+import type { HandlerOptions, Request } from 'graphql-sse'
+import type { PortcullisError } from '../errors.ts'
+import type { LiveOperation, Transport } from '../live/live-connection.ts'
+import { LiveServer } from './live-session.ts'
+import type { LiveOptions, LiveParts, LiveSession } from './live-session.ts'
+
+/** How event streams are served. */
+export interface EventStreamOptions extends LiveOptions {
+  /**
+   * Where a client comes from.
+   *
+   * @defaultValue the other end of its TCP connection
+   */
+  readonly readIpAddress?: ((request: EventStreamRequest) => string | null) | undefined
+}
+
+/** What `graphql-sse/lib/use/http`, `…/express` and `…/fastify` hand on of a request. */
+export type EventStreamRequest = Request<
+  { readonly headers: IncomingHttpHeaders; readonly socket: { readonly remoteAddress?: string } },
+  EventStreamContext
+>
+
+export type EventStreamContext =
+  | { readonly res: ServerResponse }
+  | { readonly reply: { readonly raw: ServerResponse } }
+
+type Options = HandlerOptions<
+  EventStreamRequest['raw'],
+  EventStreamContext,
+  Record<string, unknown>
+>
+
+/** How long a client may take to hear that its stream ends, and how long it may read nothing; milliseconds. */
+const MAX_FAREWELL_MS = 2000
+const MAX_SILENCE_MS = 30_000
+
+/** Milliseconds between the end for who speaks the protocol, and that for the others. */
+const ERROR_DELAY_MS = 20
+
+interface Stream {
+  readonly session: LiveSession
+  readonly operation: LiveOperation
+}
+
+/**
+ * Makes the handler options of `graphql-sse` that have its streams depend on their tokens: in the distinct connections mode, a
+ * stream an operation.
+ *
+ * A client gives its token in the `Authorization` header. When the token of a subscription that needs it is revoked or expires,
+ * the stream ends: with the refusal as its last result and, for who does not speak the protocol, an `error` event.
+ *
+ * The hooks that it leaves to you are `onConnect` and `onComplete`.
+ *
+ * @see {@link https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md GraphQL over Server-Sent Events Protocol}
+ */
+export function createEventStreamOptions(parts: LiveParts, options: EventStreamOptions): Options {
+  const { readIpAddress = readRemoteAddress } = options
+  const server = new LiveServer(parts, options)
+  const streams = new WeakMap<object, Stream>()
+
+  return {
+    // No reserved streams.
+    authenticate: () => null,
+    // `begin` did.
+    validate: () => [],
+
+    onSubscribe(request, params) {
+      const response = responseOf(request)
+      const { headers } = request.raw
+      const session = server.open({
+        kind: 'EVENT_STREAM',
+        transport: createTransport(response),
+        ipAddress: readIpAddress(request),
+        userAgent: headers['user-agent']?.slice(0, 500) ?? null,
+      })
+      response.once('close', () => session.close())
+      endWhenStuck(response)
+
+      session.carry(headers.authorization)
+      const begun = session.begin(params)
+      if (!('args' in begun)) return { errors: session.format(begun) } as ExecutionResult
+      streams.set(request.raw, { session, operation: begun.operation })
+      return begun.args
+    },
+
+    onOperation(_context, request, _args, result) {
+      const stream = streams.get(request.raw)
+      if (!stream || !(Symbol.asyncIterator in result)) return undefined
+      stream.session.stream(stream.operation)
+      return withFaults(result as AsyncGenerator<ExecutionResult>)
+    },
+
+    async onNext(_context, request, result) {
+      const stream = streams.get(request.raw)
+      if (!stream) return undefined
+      await isSent(responseOf(request))
+      const { session, operation } = stream
+      return (await session.release(operation, result as ExecutionResult)) as ExecutionResult
+    },
+  }
+}
+
+function responseOf({ context }: EventStreamRequest): ServerResponse {
+  return 'res' in context ? context.res : context.reply.raw
+}
+
+function readRemoteAddress({ raw }: EventStreamRequest): string | null {
+  return raw.socket.remoteAddress ?? null
+}
+
+function createTransport(response: ServerResponse): Transport {
+  return {
+    // There is no way back over which a client could send another.
+    announceExpiry: () => undefined,
+    end(why) {
+      if (!response.writable) return
+      const result = { errors: [describe(why)] }
+      response.write(format('next', result) + format('complete'))
+      setTimeout(() => response.end(format('error', result)), ERROR_DELAY_MS)
+      setTimeout(() => response.destroy(), MAX_FAREWELL_MS).unref()
+    },
+  }
+}
+
+function describe({ message, extensions }: PortcullisError): object {
+  return { message, extensions }
+}
+
+/** A source of events that fails ends the stream with that. */
+function withFaults(events: AsyncGenerator<ExecutionResult>): AsyncGenerator<ExecutionResult> {
+  let isOver = false
+  return {
+    async next() {
+      if (isOver) return { done: true, value: undefined }
+      try {
+        return await events.next()
+      } catch (error) {
+        isOver = true
+        const originalError = error instanceof Error ? error : new Error(String(error))
+        const fault = new GraphQLError(originalError.message, { originalError })
+        return { done: false, value: { errors: [fault] } }
+      }
+    },
+    return: async (value) => events.return(value),
+    throw: async (error) => events.throw(error),
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}
+
+function format(event: 'next' | 'complete' | 'error', data?: object): string {
+  return `event: ${event}\ndata:${data ? ` ${JSON.stringify(data)}` : ''}\n\n`
+}
+
+/** A client that does not read must not have events pile up. The empty comment only asks to be told. */
+async function isSent(response: ServerResponse): Promise<void> {
+  if (response.writableLength === 0) return
+  await new Promise<void>((resolve) => {
+    response.write(':\n\n', () => resolve())
+  })
+}
+
+/** Pings are written all the time: who has not taken anything for so long is gone. */
+function endWhenStuck(response: ServerResponse): void {
+  let sentBefore = -1
+  const timer = setInterval(() => {
+    const sent = response.socket?.bytesWritten ?? 0
+    if (response.writableLength > 0 && sent === sentBefore) response.destroy()
+    sentBefore = sent
+  }, MAX_SILENCE_MS)
+  timer.unref()
+  response.once('close', () => clearInterval(timer))
+}

@@ -1,0 +1,128 @@
+import type { IncomingMessage } from 'node:http'
+import { STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
+import type { ServerOptions } from 'graphql-ws'
+import type { Logger } from 'pino'
+import { WebSocketServer } from 'ws'
+import type { WebSocket } from 'ws'
+import type { LiveConnections } from '../live/live-connections.ts'
+import type { WebSocketExtra } from './graphql-ws.ts'
+
+export interface WebSocketsOptions {
+  readonly path: string
+  /** From `portcullis.live.webSocketOptions`. */
+  readonly graphql: ServerOptions<Record<string, unknown> | undefined, WebSocketExtra>
+  readonly connections: LiveConnections
+  readonly maxConnections: number
+  readonly log: Logger
+}
+
+const MAX_FRAME_BYTES = 256 * 1024
+
+/** Who has not answered a ping when the next is due is gone. Milliseconds. */
+const PING_INTERVAL_MS = 12_000
+
+/** What may wait to be sent to a client that sends and does not read, in bytes. */
+const MAX_BUFFERED_BYTES = 1024 * 1024
+
+/** How long clients may take to close when the service stops, in milliseconds. */
+const MAX_CLOSING_MS = 1000
+
+/** GraphQL over WebSocket, beside GraphQL over HTTP. */
+export function registerWebSockets(app: FastifyInstance, options: WebSocketsOptions): void {
+  const { path, graphql, connections, maxConnections, log } = options
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_FRAME_BYTES,
+    handleProtocols: (protocols) => handleProtocols(protocols),
+  })
+  const server = makeServer(graphql)
+  const silent = new WeakSet<WebSocket>()
+  let isClosing = false
+
+  app.server.on('upgrade', (request, socket, head) => {
+    // The handshake is over HTTP, and what goes wrong with its connection has no other listener.
+    socket.on('error', () => undefined)
+    if (request.url?.split('?')[0] !== path) return refuse(socket, 404)
+    const count = Math.max(sockets.clients.size, connections.size)
+    if (isClosing || count >= maxConnections) return refuse(socket, 503)
+    sockets.handleUpgrade(request, socket, head, (opened) => serve(opened, request))
+  })
+
+  function serve(socket: WebSocket, request: IncomingMessage): void {
+    // It is closed with the right code by then.
+    socket.on('error', () => undefined)
+    socket.on('pong', () => silent.delete(socket))
+    socket.on('ping', () => endWhenFull(socket))
+
+    const onClose = server.opened(
+      {
+        protocol: socket.protocol,
+        close: (code, reason) => socket.close(code, reason),
+        send: async (text) => send(socket, text),
+        onMessage(handle) {
+          socket.on('message', (data) => {
+            endWhenFull(socket)
+            handle(String(data)).catch((error: unknown) => endWithFault(socket, error, log))
+          })
+        },
+      },
+      { socket, request },
+    )
+    socket.once('close', (code, reason) => {
+      onClose(code, String(reason)).catch((error: unknown) => logFault(error, log))
+    })
+  }
+
+  const pinging = setInterval(() => {
+    for (const socket of sockets.clients) {
+      if (silent.has(socket)) socket.terminate()
+      silent.add(socket)
+      socket.ping()
+    }
+  }, PING_INTERVAL_MS)
+
+  app.addHook('preClose', async () => {
+    isClosing = true
+    clearInterval(pinging)
+    for (const socket of sockets.clients) socket.close(1001, 'Going away')
+    setTimeout(() => {
+      for (const socket of sockets.clients) socket.terminate()
+    }, MAX_CLOSING_MS).unref()
+  })
+}
+
+/** Fulfilled when it was handed to the network, so that a client which does not read is sent nothing more. */
+async function send(socket: WebSocket, text: string): Promise<void> {
+  if (socket.readyState !== socket.OPEN) return
+  // One that fails is closed, and everybody hears of that.
+  await new Promise<void>((resolve) => socket.send(text, () => resolve()))
+}
+
+function endWhenFull(socket: WebSocket): void {
+  if (socket.bufferedAmount > MAX_BUFFERED_BYTES) socket.terminate()
+}
+
+function endWithFault(socket: WebSocket, error: unknown, log: Logger): void {
+  // So `graphql-ws` says that a client sent what only servers send.
+  if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
+    socket.close(CloseCode.BadRequest, 'Invalid message received')
+    return
+  }
+  logFault(error, log)
+  socket.close(CloseCode.InternalServerError, 'Internal server error')
+}
+
+function logFault(error: unknown, log: Logger): void {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  log.error({ err: { message, stack } }, 'internal error')
+}
+
+function refuse(socket: Duplex, status: 404 | 503): void {
+  const retry = status === 503 ? 'Retry-After: 1\r\n' : ''
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${retry}Connection: close\r\nContent-Length: 0\r\n\r\n`,
+  )
+}
