@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { GraphQLError } from 'graphql'
-import type { ExecutionResult } from 'graphql'
+import type { ExecutionResult, GraphQLFormattedError } from 'graphql'
 import type { HandlerOptions, Request } from 'graphql-sse'
 import type { PortcullisError } from '../errors.ts'
 import type { LiveOperation, Transport } from '../live/live-connection.ts'
@@ -81,7 +81,8 @@ export function createEventStreamOptions(parts: LiveParts, options: EventStreamO
 
       session.carry(headers.authorization)
       const begun = session.begin(params)
-      if (!('args' in begun)) return { errors: session.format(begun) } as ExecutionResult
+      // Its mark of a result is that there is `data`.
+      if (!('args' in begun)) return refuse(session.format(begun))
       streams.set(request.raw, { session, operation: begun.operation })
       return begun.args
     },
@@ -101,6 +102,10 @@ export function createEventStreamOptions(parts: LiveParts, options: EventStreamO
       return (await session.release(operation, result as ExecutionResult)) as ExecutionResult
     },
   }
+}
+
+function refuse(errors: readonly GraphQLFormattedError[]): ExecutionResult {
+  return { data: undefined, errors } as unknown as ExecutionResult
 }
 
 function responseOf({ context }: EventStreamRequest): ServerResponse {

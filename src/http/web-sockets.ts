@@ -36,7 +36,8 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_FRAME_BYTES,
-    handleProtocols: (protocols) => handleProtocols(protocols),
+    // One that is not ours is closed with 4406; refused here, the client would not hear why.
+    handleProtocols: (offered) => handleProtocols(offered) || [...offered][0] || false,
   })
   const server = makeServer(graphql)
   const silent = new WeakSet<WebSocket>()
