@@ -28,6 +28,7 @@ export default defineConfig({
           include: [
             'test/story.test.ts',
             'test/graphql/{acts,errors}.test.ts',
+            'test/live/*.test.ts',
             'test/model/*.test.ts',
             'test/revocation/postgres-store.test.ts',
             'test/session/sessions.test.ts',

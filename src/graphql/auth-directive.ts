@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MapperKind, getDirective, mapSchema } from '@graphql-tools/utils'
 import {
   TypeInfo,
@@ -17,7 +18,8 @@ import type {
   GraphQLObjectType,
   GraphQLSchema,
 } from 'graphql'
-import type { Authentication, Demand } from './authentication.ts'
+import { RevocationUnavailableError } from '../errors.ts'
+import type { Authentication, Caller, Demand } from './authentication.ts'
 
 /** What `@auth` needs of a GraphQL context. */
 export interface AuthContext {
@@ -32,7 +34,8 @@ type Resolver = GraphQLFieldResolver<unknown, AuthContext>
  * What stands nearest counts: the field, then its type, then the interfaces that the type implements (all of them
  * together). The resolver of a refused field never runs; once the caller is known, a guarded field is as synchronous
  * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token; and every
- * event of a subscription, because anybody may have.
+ * event of a subscription, because anybody may have. An event that cannot be checked waits until it can, for half a minute
+ * at the most.
  *
  * @param schema - An executable schema whose type definitions include the directive (`authTypeDefs`).
  */
@@ -91,6 +94,10 @@ export function findDemands(schema: GraphQLSchema, document: DocumentNode): read
   visit(document, visitWithTypeInfo(typeInfo, visitor))
   return [...found.values()]
 }
+
+/** How long an event waits to be checked, and about how long until that is tried again; milliseconds. */
+const MAX_EVENT_WAIT_MS = 30_000
+const EVENT_RETRY_MS = 300
 
 /** Where a guarded field says what it asks. */
 const DEMAND = 'portcullis'
@@ -162,19 +169,38 @@ function guard(
 ): FieldConfig {
   const { resolve = defaultFieldResolver, subscribe = defaultFieldResolver } = field
 
-  const guarded = (next: Resolver): Resolver => {
+  const guarded = (next: Resolver, authenticate: typeof ask): Resolver => {
     return (source, args, context, info) => {
       const auth = readAuthentication(context)
       if (auth.isMet(demand)) return next(source, args, context, info)
-      return auth.authenticate(demand).then(() => next(source, args, context, info))
+      return authenticate(auth, demand).then(() => next(source, args, context, info))
     }
   }
 
   return {
     ...field,
     extensions: { ...field.extensions, [DEMAND]: demand },
-    resolve: guarded(resolve),
-    ...(isEvent && { subscribe: guarded(subscribe) }),
+    resolve: guarded(resolve, isEvent ? askUntilAnswered : ask),
+    ...(isEvent && { subscribe: guarded(subscribe, ask) }),
+  }
+}
+
+async function ask(auth: Authentication, demand: Demand): Promise<Caller> {
+  return auth.authenticate(demand)
+}
+
+/** A request is answered that it cannot be checked, and asks again. An event would be lost. */
+async function askUntilAnswered(auth: Authentication, demand: Demand): Promise<Caller> {
+  const startedAt = performance.now()
+  for (;;) {
+    try {
+      return await auth.authenticate(demand)
+    } catch (error) {
+      const isOver = performance.now() - startedAt > MAX_EVENT_WAIT_MS
+      if (isOver || !(error instanceof RevocationUnavailableError)) throw error
+    }
+    await sleep(EVENT_RETRY_MS * (0.5 + Math.random()))
+    auth.startAnew()
   }
 }
 

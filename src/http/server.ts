@@ -47,6 +47,8 @@ export interface ServerOptions {
   readonly corsOrigins: readonly string[]
   /** How many clients may stay connected. */
   readonly maxLiveConnections: number
+  /** How often those over WebSockets are asked whether they are there; 12 seconds if not given. */
+  readonly pingIntervalMs?: number
   /** Whether one proxy stands in front, whose word on the caller's address is taken. */
   readonly trustProxy: boolean
 }
@@ -182,6 +184,7 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     graphql: portcullis.live.webSocketOptions({ ...live, readIpAddress }),
     connections,
     maxConnections: maxLiveConnections,
+    pingIntervalMs: options.pingIntervalMs,
     log,
   })
   const streams = portcullis.live.eventStreamOptions({

@@ -16,13 +16,14 @@ export interface WebSocketsOptions {
   readonly graphql: ServerOptions<Record<string, unknown> | undefined, WebSocketExtra>
   readonly connections: LiveConnections
   readonly maxConnections: number
+  /** Who has not answered a ping when the next is due is gone. */
+  readonly pingIntervalMs?: number | undefined
   readonly log: Logger
 }
 
 const MAX_FRAME_BYTES = 256 * 1024
 
-/** Who has not answered a ping when the next is due is gone. Milliseconds. */
-const PING_INTERVAL_MS = 12_000
+const DEFAULT_PING_INTERVAL_MS = 12_000
 
 /** What may wait to be sent to a client that sends and does not read, in bytes. */
 const MAX_BUFFERED_BYTES = 1024 * 1024
@@ -33,6 +34,7 @@ const MAX_CLOSING_MS = 1000
 /** GraphQL over WebSocket, beside GraphQL over HTTP. */
 export function registerWebSockets(app: FastifyInstance, options: WebSocketsOptions): void {
   const { path, graphql, connections, maxConnections, log } = options
+  const { pingIntervalMs = DEFAULT_PING_INTERVAL_MS } = options
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_FRAME_BYTES,
@@ -83,7 +85,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
       silent.add(socket)
       socket.ping()
     }
-  }, PING_INTERVAL_MS)
+  }, pingIntervalMs)
 
   app.addHook('preClose', async () => {
     isClosing = true

@@ -284,6 +284,45 @@ describe('a handshake that is none of ours', () => {
   })
 })
 
+describe('a client that is not there', () => {
+  let pinging: TestService
+  let grace: SignIn
+  beforeAll(async () => {
+    pinging = await startService({ pingIntervalMs: 100 })
+    grace = await register(pinging, 'grace')
+  })
+  afterAll(async () => pinging.stop())
+
+  it('is found by ping: half of a connection', async () => {
+    const there = await subscribe(pinging, SESSION_ENDED, { token: grace.accessToken })
+    const url = `${pinging.url.replace('http', 'ws')}/graphql`
+    const gone = new WebSocket(url, 'graphql-transport-ws', { autoPong: false })
+    gone.on('open', () => gone.send(JSON.stringify(INIT)))
+
+    const [code] = (await once(gone, 'close')) as [number]
+
+    expect(code).toBe(1006)
+    await sleep(300)
+    expect(there.closing).toBe(null)
+  })
+
+  it('is found when it talks and does not listen', async () => {
+    const socket = await openRaw(service)
+    socket.send({ ...INIT })
+    await socket.message(0)
+    socket.socket.pause()
+
+    const text = 'x'.repeat(100_000)
+    for (let count = 0; count < 500 && socket.socket.readyState === WebSocket.OPEN; count++) {
+      socket.send({ type: 'ping', payload: { text } })
+      await sleep(1)
+    }
+    socket.socket.resume()
+
+    expect((await socket.closed()).code).toBe(1006)
+  })
+})
+
 it('ends all connections when it stops, and stops at once', async () => {
   const stopping = await startService()
   const { accessToken } = await register(stopping, 'ada')

@@ -224,7 +224,7 @@ describe("a team's own subscription over graphql-ws", () => {
   })
 
   // Q04
-  it('gets no event while nobody can say whether its token is revoked, and goes on after that', async () => {
+  it('gets no event while nobody can say whether its token is revoked, and loses none', async () => {
     await world.stop()
     let isAway = false
     await start((store) => {
@@ -241,13 +241,11 @@ describe("a team's own subscription over graphql-ws", () => {
 
     isAway = true
     world.tick()
-    expect((await subscriber.result()).errors).toMatchObject([
-      { extensions: { code: 'REVOCATION_UNAVAILABLE' } },
-    ])
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect(subscriber.results).toEqual([])
     isAway = false
-    world.tick()
 
-    expect((await subscriber.result(1)).data).toEqual({ guarded: { number: 2 } })
+    expect(await subscriber.result()).toEqual({ data: { guarded: { number: 1 } } })
   })
 
   it('is asked about when news may have been missed', async () => {
