@@ -38,7 +38,7 @@ export function createWebSocketOptions(session: Session): WebSocketClientOptions
 }
 
 function readErrors(message: Message): readonly AnswerError[] | undefined {
-  if (!('payload' in message)) return undefined
+  if (!('id' in message && 'payload' in message)) return undefined
   const payload = message.payload as { readonly errors?: readonly AnswerError[] } | undefined
   return Array.isArray(payload) ? (payload as readonly AnswerError[]) : payload?.errors
 }
