@@ -1,15 +1,9 @@
-import {
-  ApolloClient,
-  ApolloLink,
-  CombinedGraphQLErrors,
-  HttpLink,
-  InMemoryCache,
-} from '@apollo/client'
-import { gql } from '@apollo/client'
+import { ApolloClient, CombinedGraphQLErrors, HttpLink, InMemoryCache, gql } from '@apollo/client'
+import type { ApolloLink, TypedDocumentNode } from '@apollo/client'
 import { createAuthLink, createRefresh, createSession } from '../../src/client/client.ts'
 import type { Session, SessionOptions, SignedOut, Tokens } from '../../src/client/client.ts'
 
-export const ME = gql`
+const ME: TypedDocumentNode<{ me: { email: string } }> = gql`
   query Me {
     me {
       email
@@ -50,11 +44,11 @@ export function createApp({ url, tokens, link, fetch: send = fetch, ...rest }: A
     endings,
     refreshes,
     async me() {
-      const { data } = await client.query<any>({
+      const { data } = await client.query({
         query: ME,
         context: { queryDeduplication: false },
       })
-      return data.me.email
+      return data!.me.email
     },
   }
 }

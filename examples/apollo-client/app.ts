@@ -8,22 +8,20 @@ import {
   createSession,
   createWebSocketOptions,
 } from '../../src/client/client.ts'
-import type { Session, SessionOptions } from '../../src/client/client.ts'
+import type { Session, SignedOut } from '../../src/client/client.ts'
 
 export function createApp(
   url: string,
-  options: SessionOptions,
-): { client: ApolloClient; session: Session } {
-  const session = createSession({ refresh: createRefresh(url), ...options })
-  const live = createClient({
-    url: url.replace(/^http/, 'ws'),
-    ...createWebSocketOptions(session),
-  })
+  showSignIn: (why: SignedOut) => void,
+): { session: Session; client: ApolloClient } {
+  const session = createSession({ refresh: createRefresh(url), onSignedOut: showSignIn })
+
+  const live = createClient({ url: url.replace('http', 'ws'), ...createWebSocketOptions(session) })
   const transport = ApolloLink.split(
     ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
     new GraphQLWsLink(live),
     new HttpLink({ uri: url }),
   )
   const link = createAuthLink(session).concat(transport)
-  return { client: new ApolloClient({ cache: new InMemoryCache(), link }), session }
+  return { session, client: new ApolloClient({ cache: new InMemoryCache(), link }) }
 }
