@@ -135,7 +135,7 @@ class AuthenticatedConnection {
     this.#socket = null
     this.#isConfirmed = false
     if (this.#token !== null && this.#session.accessToken === null) this.#mayRetry = false
-    if (code !== FORBIDDEN || this.#token === null) return
+    if (code !== FORBIDDEN) return
 
     this.#refusals = lifeMs < MIN_LIFE_MS ? this.#refusals + 1 : 1
     if (isAboutToken) this.#settle([{ extensions: { reason } }])
