@@ -285,6 +285,31 @@ describe('the link, when the answer is late', () => {
       })
     },
   )
+
+  it('never loops: repeats once, though there is a newer token each time', async () => {
+    const extensions = { code: 'UNAUTHENTICATED', reason: 'TOKEN_REVOKED' }
+    const server = await startStubbornServer({ errors: [{ message: '', extensions }] })
+    const signIn = await register(service, 'ruth')
+    const app = createAppAt({
+      url: server.url,
+      tokens: signIn,
+      fetch: async (...request) => {
+        const response = await fetch(...request)
+        app.session.signIn(await login(service, 'ruth', 'phone'))
+        return response
+      },
+    })
+
+    try {
+      expect(await reasonOf(app.me())).toBe('TOKEN_REVOKED')
+      expect({ requests: server.asked.length, endings: app.endings }).toEqual({
+        requests: 2,
+        endings: [],
+      })
+    } finally {
+      await server.close()
+    }
+  })
 })
 
 describe('the link, in an outage', () => {
