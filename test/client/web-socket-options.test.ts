@@ -1,5 +1,5 @@
 import { createClient } from 'graphql-ws'
-import type { Client, SubscribePayload } from 'graphql-ws'
+import type { Client, ClientOptions, SubscribePayload } from 'graphql-ws'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { createWebSocketOptions } from '../../src/client/client.ts'
@@ -42,7 +42,11 @@ interface LiveApp extends Pick<App, 'session' | 'endings' | 'refreshes'> {
   readonly connected: () => number
 }
 
-function createLiveApp(tokens: Tokens | null, at = url): LiveApp {
+function createLiveApp(
+  tokens: Tokens | null,
+  at = url,
+  options: Partial<ClientOptions> = {},
+): LiveApp {
   const counted = createCountedSession(at)
   if (tokens) counted.session.signIn(tokens)
 
@@ -50,6 +54,7 @@ function createLiveApp(tokens: Tokens | null, at = url): LiveApp {
     url: at.replace('http', 'ws'),
     webSocketImpl: WebSocket,
     retryWait: async () => undefined,
+    ...options,
     ...createWebSocketOptions(counted.session),
   })
   const closed: string[] = []
@@ -172,6 +177,23 @@ describe('a WebSocket of a session', () => {
       connected: 1,
       closed: ['TOKEN_REVOKED'],
     })
+  })
+
+  it('signs out once, says why and is closed when a query over it is refused', async () => {
+    const app = createLiveApp(await register(service, 'ruth'), url, { lazyCloseTimeout: 60_000 })
+    await subscribe(app, { query: '{ __typename }' }).done
+
+    await service.graphql('mutation { logout { alreadyRevoked } }', {
+      token: app.session.accessToken,
+    })
+    const feeds = Array.from({ length: 3 }, () => subscribe(app, { query: '{ me { email } }' }))
+    await Promise.all(feeds.map(({ done }) => done))
+
+    expect(app.endings).toEqual([
+      { reason: 'TOKEN_REVOKED', revocation: { reason: 'logout', revokedAt: expect.any(Date) } },
+    ])
+    await waitUntil(() => app.closed.length > 0)
+    expect(app.connected()).toBe(1)
   })
 
   it('signs out, and stays closed, when it is refused with TOKEN_INVALID', async () => {
