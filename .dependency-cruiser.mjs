@@ -106,6 +106,32 @@ export default {
       to: { path: '^src/.+/index\\.ts$' },
     },
     {
+      name: 'client-is-alone',
+      comment:
+        'client/ runs in browsers: nothing of the server, no builtin, and what its user has.',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: {
+        pathNot: '^src/client/|^node_modules/(@apollo/client|rxjs|graphql|graphql-ws)/',
+      },
+    },
+    {
+      name: 'client-core-needs-no-package',
+      comment: 'It serves users of any GraphQL client, who need not have Apollo Client.',
+      severity: 'error',
+      from: { path: '^src/client/', pathNot: '^src/client/(client|apollo-link)\\.ts$' },
+      to: {
+        path: '^node_modules/|^src/client/(client|apollo-link)\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'server-knows-no-client',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/client/' },
+      to: { path: '^src/client/' },
+    },
+    {
       name: 'migrations-stand-alone',
       comment: 'A released migration may not change because the code did.',
       severity: 'error',
@@ -140,19 +166,29 @@ export default {
       name: 'shipped-code-needs-only-dependencies',
       comment:
         'What dist/ imports has to be a dependency. The embedded server and the explorer are the ' +
-        'optional ones: without them the service needs a DATABASE_URL and shows no explorer.',
+        'optional ones: without them the service needs a DATABASE_URL and shows no explorer. So is ' +
+        'Apollo Client, a peer that users of the link have.',
       severity: 'error',
       from: {
         path: '^(src/|migrations/|ormconfig\\.ts$)',
         pathNot: '^src/database/embedded[^/]*\\.ts$|^src/http/explorer\\.ts$',
       },
-      to: { dependencyTypes: ['npm-dev'], pathNot: '^node_modules/@types/' },
+      to: {
+        dependencyTypes: ['npm-dev'],
+        dependencyTypesNot: ['npm-peer'],
+        pathNot: '^node_modules/@types/',
+      },
     },
     {
       name: 'everything-imported-is-declared',
       severity: 'error',
       from: {},
-      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown'], pathNot: '^node_modules/@types/' },
+      to: {
+        dependencyTypes: ['npm-no-pkg', 'npm-unknown'],
+        // A peer that is optional counts as undeclared besides.
+        dependencyTypesNot: ['npm-peer'],
+        pathNot: '^node_modules/@types/',
+      },
     },
     {
       name: 'everything-imported-exists',

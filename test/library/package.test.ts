@@ -97,6 +97,10 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
         'dist/migrations/1763769600000-revocation.js',
         'dist/schema/auth.graphql',
         'dist/schema/revocation.graphql',
+        'dist/src/client/client.d.ts',
+        'dist/src/client/client.js',
+        'dist/src/client/core.d.ts',
+        'dist/src/client/core.js',
         'dist/src/index.d.ts',
         'dist/src/index.js',
         'package.json',
@@ -166,11 +170,22 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
       })
     })
 
+    it('has a client for those who have no Apollo Client', async () => {
+      const program = `import * as client from 'portcullis/client/core'
+        console.log(Object.keys(client).join())`
+      await writeFile(join(project, 'client.mjs'), program)
+
+      expect((await runIn(project, process.execPath, 'client.mjs')).trim()).toBe(
+        'RefreshError,createRefresh,createSession,createWebSocketOptions',
+      )
+    })
+
     it('has types that strict compilers of today accept, on the examples too', async () => {
       for (const example of ['own-api', 'ten-lines']) {
         await copyExample(example, join(project, 'examples', example))
       }
       await writeFile(join(project, 'examples/misuse.ts'), MISUSE)
+      await writeFile(join(project, 'examples/client-misuse.ts'), CLIENT_MISUSE)
       await writeJson(join(project, 'tsconfig.json'), {
         compilerOptions: {
           target: 'es2023',
@@ -226,6 +241,11 @@ async function writeJson(file: string, value: object): Promise<void> {
 const MISUSE = `import { MemoryRevocationStore } from 'portcullis'
 // @ts-expect-error A lifetime is a number.
 export const store = new MemoryRevocationStore({ maxTokenLifetimeSeconds: '900' })
+`
+
+const CLIENT_MISUSE = `import { createSession } from 'portcullis/client/core'
+// @ts-expect-error Tokens come in pairs.
+createSession({}).signIn({ accessToken: '' })
 `
 
 const FIRST_STEPS = `

@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
+import * as client from '../../src/client/client.ts'
+import * as clientCore from '../../src/client/core.ts'
 import * as portcullis from '../../src/index.ts'
 import type { Revocation } from '../../src/index.ts'
-
-const indexFile = fileURLToPath(new URL('../../src/index.ts', import.meta.url))
 
 /** What a release may add to and never take from. */
 const RELEASED_NAMES = [
@@ -47,6 +47,30 @@ const RELEASED_NAMES = [
   'revocationTypeDefs',
   'startSweeper',
 ]
+
+const RELEASED_CORE_NAMES = [
+  'RefreshError',
+  'createRefresh',
+  'createSession',
+  'createWebSocketOptions',
+]
+
+/** What a package user imports, and its names at run time. */
+const ENTRIES = [
+  { entry: 'portcullis', file: 'index.ts', module: portcullis, names: RELEASED_NAMES },
+  {
+    entry: 'portcullis/client',
+    file: 'client/client.ts',
+    module: client,
+    names: [...RELEASED_CORE_NAMES, 'createAuthLink'],
+  },
+  {
+    entry: 'portcullis/client/core',
+    file: 'client/core.ts',
+    module: clientCore,
+    names: RELEASED_CORE_NAMES,
+  },
+] as const
 
 const REVOCATION: Revocation = {
   id: '6f1c3f0e-58d2-4d0e-9a51-0f1d3a6c9b11',
@@ -131,34 +155,41 @@ const RELEASED_UNIONS = {
 } as const
 
 describe('the public API', () => {
+  let program: ts.Program
   let checker: ts.TypeChecker
-  let exported: readonly ts.Symbol[]
 
   beforeAll(() => {
-    const program = createProgram()
+    program = createProgram()
     checker = program.getTypeChecker()
-    const source = program.getSourceFile(indexFile)!
-    exported = checker.getExportsOfModule(checker.getSymbolAtLocation(source)!).map(followAlias)
   }, 120_000)
+
+  function exportsOf(file: string): readonly ts.Symbol[] {
+    const source = program.getSourceFile(pathOf(file))!
+    return checker.getExportsOfModule(checker.getSymbolAtLocation(source)!).map(followAlias)
+  }
 
   function followAlias(symbol: ts.Symbol): ts.Symbol {
     return symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
   }
 
-  it('has the names that were released, and no other at run time', () => {
-    expect(Object.keys(portcullis).toSorted()).toEqual(RELEASED_NAMES.toSorted())
-  })
+  it.each(ENTRIES)(
+    '$entry has the names that were released, and no other at run time',
+    ({ module, names }) => {
+      expect(Object.keys(module).toSorted()).toEqual(names.toSorted())
+    },
+  )
 
-  it('explains each of its exports in a doc-comment', () => {
-    const unexplained = exported
+  it.each(ENTRIES)('$entry explains each of its exports in a doc-comment', ({ file }) => {
+    const unexplained = exportsOf(file)
       .filter((symbol) => ts.displayPartsToString(symbol.getDocumentationComment(checker)) === '')
       .map(describePlace)
 
     expect(unexplained).toEqual([])
   })
 
-  it('exports every type of ours that an export mentions', () => {
+  it.each(ENTRIES)('$entry exports every type of ours that an export mentions', ({ file }) => {
     const hidden = new Set<string>()
+    const exported = exportsOf(file)
     const known = new Set(exported)
     for (const symbol of exported) {
       for (const mentioned of findMentioned(symbol)) {
@@ -170,7 +201,7 @@ describe('the public API', () => {
   })
 
   it.each(Object.entries(RELEASED_UNIONS))('knows these values of %s', (name, released) => {
-    const symbol = exported.find((candidate) => candidate.name === name)
+    const symbol = exportsOf('index.ts').find((candidate) => candidate.name === name)
     const type = checker.getDeclaredTypeOfSymbol(symbol!)
     const members = type.isUnion() ? type.types : [type]
 
@@ -199,9 +230,16 @@ describe('the public API', () => {
     const { config } = ts.readConfigFile(configFile, (path) => ts.sys.readFile(path))
     const root = fileURLToPath(new URL('../..', import.meta.url))
     const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
-    return ts.createProgram([indexFile], options)
+    return ts.createProgram(
+      ENTRIES.map(({ file }) => pathOf(file)),
+      options,
+    )
   }
 })
+
+function pathOf(file: string): string {
+  return fileURLToPath(new URL(`../../src/${file}`, import.meta.url))
+}
 
 function isPrivate(node: ts.Node): boolean {
   return (

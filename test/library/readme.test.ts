@@ -3,11 +3,18 @@ import { expect, it } from 'vitest'
 
 const root = new URL('../../', import.meta.url)
 
-it('the README embeds Portcullis as the tested example does, line by line', async () => {
+it.each([
+  { file: 'examples/ten-lines/main.ts', source: '../../src/index.ts', name: 'portcullis' },
+  {
+    file: 'examples/apollo-client/app.ts',
+    source: '../../src/client/client.ts',
+    name: 'portcullis/client',
+  },
+])('the README uses $name as the tested example does, line by line', async (example) => {
   const readme = await readFile(new URL('README.md', root), 'utf8')
-  const example = await readFile(new URL('examples/ten-lines/main.ts', root), 'utf8')
+  const code = await readFile(new URL(example.file, root), 'utf8')
 
-  const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, code]) => code)
+  const blocks = [...readme.matchAll(/^```(?:ts|js)\n(.*?)^```/gms)].map(([, block]) => block)
 
-  expect(blocks).toContain(example.replace(`'../../src/index.ts'`, `'portcullis'`))
+  expect(blocks).toContain(code.replaceAll(`'${example.source}'`, `'${example.name}'`))
 })
