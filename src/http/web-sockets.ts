@@ -24,6 +24,9 @@ const MAX_FRAME_BYTES = 256 * 1024
 /** Who has not answered a ping when the next is due is gone. Milliseconds. */
 const PING_INTERVAL_MS = 12_000
 
+/** Some sockets each time: ten thousand pings in one go would hold up everybody else for 0.3 s. Milliseconds. */
+const PING_TICK_MS = 100
+
 /** What may wait to be sent to a client that sends and does not read, in bytes. */
 const MAX_BUFFERED_BYTES = 1024 * 1024
 
@@ -39,7 +42,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     handleProtocols: (protocols) => handleProtocols(protocols),
   })
   const server = makeServer(graphql)
-  const silent = new WeakSet<WebSocket>()
+  const pinger = new Pinger(PING_INTERVAL_MS)
   let isClosing = false
 
   app.server.on('upgrade', (request, socket, head) => {
@@ -54,7 +57,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
   function serve(socket: WebSocket, request: IncomingMessage): void {
     // It is closed with the right code by then.
     socket.on('error', () => undefined)
-    socket.on('pong', () => silent.delete(socket))
+    pinger.add(socket)
     socket.on('ping', () => endWhenFull(socket))
 
     const onClose = server.opened(
@@ -76,22 +79,50 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     })
   }
 
-  const pinging = setInterval(() => {
-    for (const socket of sockets.clients) {
-      if (silent.has(socket)) socket.terminate()
-      silent.add(socket)
-      socket.ping()
-    }
-  }, PING_INTERVAL_MS)
-
   app.addHook('preClose', async () => {
     isClosing = true
-    clearInterval(pinging)
+    pinger.stop()
     for (const socket of sockets.clients) socket.close(1001, 'Going away')
     setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate()
     }, MAX_CLOSING_MS).unref()
   })
+}
+
+/** Finds out who has gone without a word: pings every socket in its turn, once an interval. */
+class Pinger {
+  readonly #groups: ReadonlyArray<Set<WebSocket>>
+  readonly #silent = new WeakSet<WebSocket>()
+  readonly #timer: NodeJS.Timeout
+  #added = 0
+  #turn = 0
+
+  constructor(intervalMs: number) {
+    const length = Math.ceil(intervalMs / PING_TICK_MS)
+    this.#groups = Array.from({ length }, () => new Set())
+    this.#timer = setInterval(() => this.#pingNext(), intervalMs / length)
+  }
+
+  add(socket: WebSocket): void {
+    const group = this.#groups[this.#added % this.#groups.length]
+    this.#added += 1
+    group?.add(socket)
+    socket.on('pong', () => this.#silent.delete(socket))
+    socket.once('close', () => group?.delete(socket))
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #pingNext(): void {
+    this.#turn = (this.#turn + 1) % this.#groups.length
+    for (const socket of this.#groups[this.#turn] ?? []) {
+      if (this.#silent.has(socket)) socket.terminate()
+      this.#silent.add(socket)
+      socket.ping()
+    }
+  }
 }
 
 /** Fulfilled when it was handed to the network, so that a client which does not read is sent nothing more. */
