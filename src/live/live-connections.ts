@@ -52,6 +52,8 @@ export class LiveConnections {
   /** In the order in which they were opened. */
   readonly #connections = new Set<LiveConnection>()
   readonly #byKey = new Map<RevocationKey, Set<LiveConnection>>()
+  /** Those under which it is found: hashing them again would be a tenth of what it costs to end it. */
+  readonly #keys = new Map<LiveConnection, readonly RevocationKey[]>()
   readonly #timers = new Map<LiveConnection, NodeJS.Timeout>()
   #ending: LiveConnection[] = []
   #isEnding = false
@@ -90,7 +92,9 @@ export class LiveConnections {
     if (!this.#connections.has(connection)) return
     this.#removeKeys(connection)
     connection.token = token
-    for (const key of selectingKeysOf(token)) {
+    const keys = selectingKeysOf(token)
+    this.#keys.set(connection, keys)
+    for (const key of keys) {
       const others = this.#byKey.get(key)
       if (others) others.add(connection)
       else this.#byKey.set(key, new Set([connection]))
@@ -214,12 +218,12 @@ export class LiveConnections {
   }
 
   #removeKeys(connection: LiveConnection): void {
-    if (connection.token === null) return
-    for (const key of selectingKeysOf(connection.token)) {
+    for (const key of this.#keys.get(connection) ?? []) {
       const others = this.#byKey.get(key)
       others?.delete(connection)
       if (others?.size === 0) this.#byKey.delete(key)
     }
+    this.#keys.delete(connection)
   }
 }
 
