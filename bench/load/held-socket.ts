@@ -23,6 +23,8 @@ export class HeldSocket {
   events = 0
   closedAt: number | null = null
   closing = ''
+  /** What the server said instead of an event. */
+  fault = ''
   readonly #client: Client
   readonly #connected = createDeferred<void>()
 
@@ -51,12 +53,14 @@ export class HeldSocket {
       { query },
       {
         next: ({ errors }) => {
-          if (errors) this.closing = JSON.stringify(errors)
+          if (errors) this.fault = JSON.stringify(errors)
           this.events += 1
           onEvent?.()
         },
-        // Its close event says it too.
-        error: () => undefined,
+        error: (error) => {
+          // Anything else is its close event.
+          if (Array.isArray(error)) this.fault = JSON.stringify(error)
+        },
         complete: () => undefined,
       },
     )

@@ -39,6 +39,14 @@ export class Holder {
     return { open: this.#open, elapsedMs: performance.now() - startedAt, firstFailure }
   }
 
+  /** Those that went or were refused although nobody was revoked. */
+  describeLost(): readonly string[] {
+    return this.#sockets
+      .filter(({ isOpen, fault }) => !isOpen || fault !== '')
+      .slice(0, MAX_REPORTED)
+      .map(({ closing, fault }) => `${closing} ${fault}`)
+  }
+
   async cut({ port, request, answer, session, limitMs }: Cut): Promise<CutResult> {
     const mine = this.#sockets.filter(
       (socket) => socket.isOpen && (session === null || socket.session === session),

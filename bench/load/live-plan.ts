@@ -83,6 +83,8 @@ export type LiveCommand =
   | { readonly kind: 'cut'; readonly cut: Cut }
   | { readonly kind: 'raceEvents'; readonly race: EventRace }
   | { readonly kind: 'count' }
+  | { readonly kind: 'cpu' }
+  | { readonly kind: 'describeLost' }
   | { readonly kind: 'close' }
   | { readonly kind: 'stick'; readonly party: StuckParty }
   | { readonly kind: 'makeNoise'; readonly port: number; readonly requests: readonly Uint8Array[] }

@@ -21,6 +21,12 @@ serveCommands<LiveCommand>(async (command) => {
       return raceEvents(command.race)
     case 'count':
       return holder.size
+    case 'describeLost':
+      return holder.describeLost()
+    case 'cpu': {
+      const { user, system } = process.cpuUsage()
+      return (user + system) / 1000
+    }
     case 'close':
       return holder.closeAll()
     case 'stick':

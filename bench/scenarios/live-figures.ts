@@ -21,6 +21,9 @@ export interface CutFigures {
 /** `revokeEveryone`, and what is left when all are gone. */
 export interface DrillFigures extends CutFigures {
   readonly sockets: number
+  /** What the node and the clients computed meanwhile, in milliseconds: what the machine does beside them is not in it. */
+  readonly nodeCpuMs: number
+  readonly clientCpuMs: number
   readonly after: Stats
 }
 

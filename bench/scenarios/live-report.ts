@@ -31,7 +31,7 @@ export function toSection(bench: Bench, { figures, peer, notes }: LiveReport): S
       ...notes,
       'Clients of `graphql-ws` in one process, ten a session, each with `subscription { sessionEnded }`; those of two admins with `revocationEvents`. All instants are that process’s, by one clock; it shares the two cores with both nodes and PostgreSQL, so its own work is in every figure. A closing is counted when the client library reports it, after the close frames have gone both ways; 0 when that was before the mutation’s answer.',
       'Wrong: a socket of the session that stayed, closed with anything but 4403 `TOKEN_REVOKED`, or was not told by one `sessionEnded` before; or any other socket that closed. Memory is read after a collection of garbage; the sockets’ buffers in the kernel are not in it.',
-      'Events: an admin’s `revocationEvents` on both nodes while 16 connections revoke as fast as they can, and the admin’s session is revoked on the one. Late are those that came in a later turn of the client’s event loop than the answer; what was on its way when the answer was written comes in the same.',
+      'Events: an admin’s `revocationEvents` on both nodes while 64 connections revoke as fast as they can, and the admin’s session is revoked on the one. Late are those that came in a later turn of the client’s event loop than the answer; what was on its way when the answer was written comes in the same.',
       ...(peer === null
         ? ['Without Redis the peer was not run.']
         : [
@@ -148,6 +148,8 @@ function tableOfDrills(figures: readonly LiveFigures[]): Table {
       'half closed after ms',
       'all closed after ms',
       'longest block, ms',
+      'CPU of the node, ms',
+      'of the clients',
       'heap after, MiB',
       'heap at the start',
       'RSS after, MiB',
@@ -161,6 +163,8 @@ function tableOfDrills(figures: readonly LiveFigures[]): Table {
         formatMs(quantileOf(drill.delaysMs['same node'], 0.5)),
         formatMs(lastOf(drill)),
         formatMs(drill.longestBlockMs),
+        formatCount(drill.nodeCpuMs),
+        formatCount(drill.clientCpuMs),
         mib(drill.after.heapBytes),
         mib(start.heapBytes),
         mib(drill.after.rssBytes),

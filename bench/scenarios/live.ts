@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MODES } from '../bench.ts'
 import type { Bench, Mode, Section } from '../bench.ts'
+import type { Stats } from '../contestants/serve.ts'
 import type { CutResult, EventRaceResult, NodeName, Party } from '../load/live-plan.ts'
 import { findOurs, notThere } from '../ours.ts'
 import { withScope } from '../scope.ts'
@@ -37,7 +38,7 @@ const IDLE_MS = 13_000
 /** What sockets leave behind has gone by then: whoever is closed has 2 s to hear of it. Milliseconds. */
 const LEAVE_MS = 3000
 
-const NOISE_CONNECTIONS = 16
+const NOISE_CONNECTIONS = 64
 const NOISE_A_RACE = 6000
 const FLOW_MS = 600
 
@@ -125,7 +126,10 @@ async function openOn(
   const opened = await load.open(name, port, parties)
   if (opened.firstFailure !== null) throw new Error(`a socket failed: ${opened.firstFailure}`)
   const count = parties.reduce((sum, { sockets }) => sum + sockets, 0)
-  await waitForProtected(port, count)
+  await waitForProtected(port, count).catch(async (error: unknown) => {
+    const lost = await load.ask<readonly string[]>({ kind: 'describeLost' })
+    throw new Error(`${(error as Error).message}: ${lost.join('; ')}`, { cause: error })
+  })
   return opened
 }
 
@@ -151,9 +155,26 @@ async function revokeOneByOne(arena: Arena, parties: readonly Party[]): Promise<
 async function drill(arena: Arena): Promise<DrillFigures> {
   const node = arena.nodes['same node']
   const sockets = await arena.load.ask<number>({ kind: 'count' })
+  const before = await readCpu(arena)
   const { result, longestBlockMs } = await watchLoop(node, () => revokeEveryone(arena))
+  const { nodeMs, clientsMs } = await readCpu(arena)
   await sleep(LEAVE_MS)
-  return { ...result, longestBlockMs, sockets, after: await readLevel(node) }
+  return {
+    ...result,
+    sockets,
+    longestBlockMs,
+    nodeCpuMs: nodeMs - before.nodeMs,
+    clientCpuMs: clientsMs - before.clientsMs,
+    after: await readLevel(node),
+  }
+}
+
+async function readCpu({
+  nodes,
+  load,
+}: Arena): Promise<{ readonly nodeMs: number; readonly clientsMs: number }> {
+  const { cpu } = await nodes['same node'].service.ask<Stats>({ kind: 'stats' })
+  return { nodeMs: cpu / 1000, clientsMs: await load.ask<number>({ kind: 'cpu' }) }
 }
 
 /** Events at full speed, and their reader revoked. */
