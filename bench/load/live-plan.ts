@@ -78,12 +78,20 @@ export interface StuckParty extends Party {
   readonly port: number
 }
 
+/** Of the process of the clients. */
+export interface ClientStats {
+  readonly cpuMs: number
+  /** Since `watchLoop`. */
+  readonly longestBlockMs: number
+}
+
 export type LiveCommand =
   | { readonly kind: 'open'; readonly opening: Opening }
   | { readonly kind: 'cut'; readonly cut: Cut }
   | { readonly kind: 'raceEvents'; readonly race: EventRace }
   | { readonly kind: 'count' }
-  | { readonly kind: 'cpu' }
+  | { readonly kind: 'watchLoop' }
+  | { readonly kind: 'stats' }
   | { readonly kind: 'describeLost' }
   | { readonly kind: 'close' }
   | { readonly kind: 'stick'; readonly party: StuckParty }

@@ -1,4 +1,5 @@
 /** The process that holds sockets open. What it measures begins and ends here, by one clock. */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { serveCommands } from '../ipc.ts'
 import { raceEvents } from './event-race.ts'
 import { Holder } from './holder.ts'
@@ -7,6 +8,9 @@ import { Noise } from './noise.ts'
 import { stick } from './stuck.ts'
 
 const NOISE_CONNECTIONS = 8
+
+const delays = monitorEventLoopDelay({ resolution: 5 })
+delays.enable()
 
 const holder = new Holder()
 let noise: Noise | null = null
@@ -23,9 +27,11 @@ serveCommands<LiveCommand>(async (command) => {
       return holder.size
     case 'describeLost':
       return holder.describeLost()
-    case 'cpu': {
+    case 'watchLoop':
+      return delays.reset()
+    case 'stats': {
       const { user, system } = process.cpuUsage()
-      return (user + system) / 1000
+      return { cpuMs: (user + system) / 1000, longestBlockMs: delays.max / 1e6 }
     }
     case 'close':
       return holder.closeAll()

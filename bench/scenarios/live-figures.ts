@@ -24,6 +24,8 @@ export interface DrillFigures extends CutFigures {
   /** What the node and the clients computed meanwhile, in milliseconds: what the machine does beside them is not in it. */
   readonly nodeCpuMs: number
   readonly clientCpuMs: number
+  /** The longest time that the event loop of the clients was held up. */
+  readonly clientBlockMs: number
   readonly after: Stats
 }
 

@@ -29,8 +29,8 @@ export function toSection(bench: Bench, { figures, peer, notes }: LiveReport): S
     ],
     notes: [
       ...notes,
-      'Clients of `graphql-ws` in one process, ten a session, each with `subscription { sessionEnded }`; those of two admins with `revocationEvents`. All instants are that process’s, by one clock; it shares the two cores with both nodes and PostgreSQL, so its own work is in every figure. A closing is counted when the client library reports it, after the close frames have gone both ways; 0 when that was before the mutation’s answer.',
-      'Wrong: a socket of the session that stayed, closed with anything but 4403 `TOKEN_REVOKED`, or was not told by one `sessionEnded` before; or any other socket that closed. Memory is read after a collection of garbage; the sockets’ buffers in the kernel are not in it.',
+      'Clients of `graphql-ws` in one process, ten a session, each with `subscription { sessionEnded }`; those of two admins with `revocationEvents`. All instants are that process’s, by one clock; it shares the two cores with both nodes and PostgreSQL, so its own work is in every figure, and so is whatever else the machine does; CPU times are what was computed for the drill. A closing is counted when the client library reports it, after the close frames have gone both ways; 0 when that was before the mutation’s answer.',
+      'Wrong: a socket of the session that stayed, closed with anything but 4403 `TOKEN_REVOKED`, or was not told by one `sessionEnded` before; or any other socket that closed. Memory is read after a collection of garbage; the sockets’ buffers in the kernel are not in it. What was allocated outside of the heap the process keeps for the next sockets.',
       'Events: an admin’s `revocationEvents` on both nodes while 64 connections revoke as fast as they can, and the admin’s session is revoked on the one. Late are those that came in a later turn of the client’s event loop than the answer; what was on its way when the answer was written comes in the same.',
       ...(peer === null
         ? ['Without Redis the peer was not run.']
@@ -58,6 +58,7 @@ function noteNumbers({ findings }: Bench, figures: LiveFigures): void {
     everybody: Math.max(...drills.map(lastOf)),
     block: Math.max(...drills.map(({ longestBlockMs }) => longestBlockMs)),
     heapLeft: second.after.heapBytes / start.heapBytes,
+    heapGrowth: second.after.heapBytes / first.after.heapBytes,
     rssGrowth: second.after.rssBytes / first.after.rssBytes,
     late: races.reduce((sum, { streams }) => sum + streams['same node'].late, 0),
     latestElsewhere: Math.max(...races.map(({ streams }) => streams['other node'].latestMs)),
@@ -148,6 +149,7 @@ function tableOfDrills(figures: readonly LiveFigures[]): Table {
       'half closed after ms',
       'all closed after ms',
       'longest block, ms',
+      'of the clients',
       'CPU of the node, ms',
       'of the clients',
       'heap after, MiB',
@@ -163,6 +165,7 @@ function tableOfDrills(figures: readonly LiveFigures[]): Table {
         formatMs(quantileOf(drill.delaysMs['same node'], 0.5)),
         formatMs(lastOf(drill)),
         formatMs(drill.longestBlockMs),
+        formatMs(drill.clientBlockMs),
         formatCount(drill.nodeCpuMs),
         formatCount(drill.clientCpuMs),
         mib(drill.after.heapBytes),

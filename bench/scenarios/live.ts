@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MODES } from '../bench.ts'
 import type { Bench, Mode, Section } from '../bench.ts'
 import type { Stats } from '../contestants/serve.ts'
-import type { CutResult, EventRaceResult, NodeName, Party } from '../load/live-plan.ts'
+import type { ClientStats, CutResult, EventRaceResult, NodeName, Party } from '../load/live-plan.ts'
 import { findOurs, notThere } from '../ours.ts'
 import { withScope } from '../scope.ts'
 import {
@@ -155,26 +155,30 @@ async function revokeOneByOne(arena: Arena, parties: readonly Party[]): Promise<
 async function drill(arena: Arena): Promise<DrillFigures> {
   const node = arena.nodes['same node']
   const sockets = await arena.load.ask<number>({ kind: 'count' })
-  const before = await readCpu(arena)
+  const before = await readStats(arena)
+  await arena.load.ask({ kind: 'watchLoop' })
   const { result, longestBlockMs } = await watchLoop(node, () => revokeEveryone(arena))
-  const { nodeMs, clientsMs } = await readCpu(arena)
+  const after = await readStats(arena)
   await sleep(LEAVE_MS)
   return {
     ...result,
     sockets,
     longestBlockMs,
-    nodeCpuMs: nodeMs - before.nodeMs,
-    clientCpuMs: clientsMs - before.clientsMs,
+    nodeCpuMs: (after.node.cpu - before.node.cpu) / 1000,
+    clientCpuMs: after.clients.cpuMs - before.clients.cpuMs,
+    clientBlockMs: after.clients.longestBlockMs,
     after: await readLevel(node),
   }
 }
 
-async function readCpu({
+async function readStats({
   nodes,
   load,
-}: Arena): Promise<{ readonly nodeMs: number; readonly clientsMs: number }> {
-  const { cpu } = await nodes['same node'].service.ask<Stats>({ kind: 'stats' })
-  return { nodeMs: cpu / 1000, clientsMs: await load.ask<number>({ kind: 'cpu' }) }
+}: Arena): Promise<{ readonly node: Stats; readonly clients: ClientStats }> {
+  return {
+    node: await nodes['same node'].service.ask<Stats>({ kind: 'stats' }),
+    clients: await load.ask<ClientStats>({ kind: 'stats' }),
+  }
 }
 
 /** Events at full speed, and their reader revoked. */
