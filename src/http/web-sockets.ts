@@ -27,6 +27,9 @@ const PING_INTERVAL_MS = 12_000
 /** Some sockets each time: ten thousand pings in one go would hold up everybody else for 0.3 s. Milliseconds. */
 const PING_TICK_MS = 100
 
+/** What is made up for when pings come late, in milliseconds. */
+const MAX_PING_DELAY_MS = 1000
+
 /** What may wait to be sent to a client that sends and does not read, in bytes. */
 const MAX_BUFFERED_BYTES = 1024 * 1024
 
@@ -93,14 +96,17 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
 class Pinger {
   readonly #groups: ReadonlyArray<Set<WebSocket>>
   readonly #silent = new WeakSet<WebSocket>()
-  readonly #timer: NodeJS.Timeout
+  readonly #tickMs: number
+  #timer: NodeJS.Timeout | undefined
+  #dueAt = performance.now()
   #added = 0
   #turn = 0
 
   constructor(intervalMs: number) {
     const length = Math.ceil(intervalMs / PING_TICK_MS)
     this.#groups = Array.from({ length }, () => new Set())
-    this.#timer = setInterval(() => this.#pingNext(), intervalMs / length)
+    this.#tickMs = intervalMs / length
+    this.#schedule()
   }
 
   add(socket: WebSocket): void {
@@ -112,7 +118,17 @@ class Pinger {
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    clearTimeout(this.#timer)
+  }
+
+  /** By the clock, because what many ticks are late would add up. After a pause of the process it does not hurry. */
+  #schedule(): void {
+    const now = performance.now()
+    this.#dueAt = Math.max(this.#dueAt + this.#tickMs, now - MAX_PING_DELAY_MS)
+    this.#timer = setTimeout(() => {
+      this.#pingNext()
+      this.#schedule()
+    }, this.#dueAt - now)
   }
 
   #pingNext(): void {
