@@ -1,5 +1,5 @@
 /** What the benchmark has to show, and whether it did. */
-import type { Findings } from './bench.ts'
+import type { Findings, Mode } from './bench.ts'
 import { contestants } from './contestants.ts'
 import { formatMs, formatRatio } from './format.ts'
 import { ratioOf } from './measure.ts'
@@ -110,7 +110,28 @@ export function judgeGoals(findings: Findings): readonly Goal[] {
         `p99 with the sweeper at work against without, (j), ${mode}`,
       ),
     ),
+    ...(['database', 'replica'] as const).flatMap((mode) => judgeLive(findings, mode)),
   ]
+}
+
+function judgeLive(findings: Findings, mode: Mode): readonly Goal[] {
+  const goals: ReadonlyArray<readonly [string, number, (value: number) => string, string]> = [
+    ['cutP99', 50, formatMs, 'one session revoked to its sockets closed, same node, p99 in ms'],
+    ['cutElsewhere', BOUND_MS, formatMs, 'the same on the other node, max in ms'],
+    ['everybody', 2000, formatMs, 'revokeEveryone to the last socket closed, ms'],
+    ['block', 100, formatMs, 'longest block of the event loop meanwhile, ms'],
+    ['heapLeft', 1.1, formatRatio, 'heap after that against the start'],
+    ['heapGrowth', 1.05, formatRatio, 'heap after the second time against the first'],
+    ['rssGrowth', 1.05, formatRatio, 'RSS, the same'],
+    ['late', 0, String, 'events after the mutation’s answer, same node'],
+    ['latestElsewhere', BOUND_MS, formatMs, 'the last event on the other node, ms'],
+    ['stuckMs', 24_000, formatMs, 'until stuck and half-open clients are found, ms'],
+    ['besideStuck', 100, formatMs, 'sockets closed beside stuck ones of their session, max in ms'],
+    ['wrong', 0, String, 'sockets that closed and had to stay, or the other way'],
+  ]
+  return goals.map(([key, most, format, what]) =>
+    judgeNumber(findings, `live:${key}:${mode}`, 'at most', most, format, `${what}, (k), ${mode}`),
+  )
 }
 
 function judgeLimits(findings: Findings, key: string): readonly Goal[] {

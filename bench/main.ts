@@ -13,6 +13,7 @@ import { writeReport } from './report.ts'
 import { Load } from './runner.ts'
 import { closeAllScopes, refuseScopes, withScope } from './scope.ts'
 import type { Scope } from './scope.ts'
+import { measureLive } from './scenarios/live.ts'
 import { measureLogouts } from './scenarios/logouts.ts'
 import { createFilled, measureWithManyEntries } from './scenarios/many-entries.ts'
 import { measureMemory } from './scenarios/memory.ts'
@@ -52,6 +53,7 @@ const ALONE: ReadonlyArray<readonly [ScenarioId, Scenario<undefined>]> = [
   ['f', measureLogouts],
   ['g', measureOtherNode],
   ['j', measureSweeper],
+  ['k', measureLive],
 ]
 
 async function main(options: Options): Promise<void> {

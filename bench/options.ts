@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { contestants } from './contestants.ts'
 
-export const SCENARIOS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'] as const
+export const SCENARIOS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k'] as const
 
 export type ScenarioId = (typeof SCENARIOS)[number]
 
@@ -16,6 +16,10 @@ export interface Amounts {
   readonly heats: number
   /** Expired entries, in scenario j. */
   readonly expired: number
+  /** Open sockets on one node, in scenario k. */
+  readonly sockets: number
+  /** Sessions that are revoked one after the other, in scenario k. */
+  readonly cuts: number
 }
 
 export interface Options {
@@ -45,6 +49,8 @@ const FULL: Amounts = {
   entries: 10_000_000,
   heats: 1000,
   expired: 1_000_000,
+  sockets: 10_000,
+  cuts: 200,
 }
 
 const QUICK: Amounts = {
@@ -54,6 +60,8 @@ const QUICK: Amounts = {
   entries: 100_000,
   heats: 50,
   expired: 20_000,
+  sockets: 500,
+  cuts: 20,
 }
 
 /** @throws `TypeError` that says what was expected. */

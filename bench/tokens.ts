@@ -59,8 +59,13 @@ export function createCredentials(kind: CredentialKind): Credentials {
 }
 
 /** A token of a session of one's own making. */
-export function signToken(user: number, sessionId: string, subject = subjectOf(user)): string {
-  return sign({ subject, sessionId, roles: ['USER'], issuedAt: new Date() }).text
+export function signToken(
+  user: number,
+  sessionId: string,
+  subject = subjectOf(user),
+  roles: readonly string[] = ['USER'],
+): string {
+  return sign({ subject, sessionId, roles, issuedAt: new Date() }).text
 }
 
 function createJwt(index: number): Credential {

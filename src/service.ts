@@ -33,7 +33,7 @@ export interface ServiceSettings extends Settings {
   readonly signWith: string
   /** How often a document is executed before it is compiled; 2 if not given. */
   readonly compileAfter?: number
-  /** Milliseconds between two pings of a WebSocket; 12,000 if not given. */
+  /** Milliseconds between two pings of a WebSocket; 11,000 if not given. */
   readonly pingIntervalMs?: number
 }
 

@@ -42,6 +42,7 @@ await present(async () => {
     isProduction: true,
     revokedTokenStatus: 401,
     corsOrigins: [],
+    maxLiveConnections: 20_000,
     trustProxy: false,
   })
 

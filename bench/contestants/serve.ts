@@ -1,6 +1,8 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import pg from 'pg'
 import { serveCommands } from '../ipc.ts'
 
@@ -11,12 +13,15 @@ export type ContestantCommand =
   | { readonly kind: 'count' }
   | { readonly kind: 'counted' }
   | { readonly kind: 'sweep' }
+  | { readonly kind: 'collect' }
+  | { readonly kind: 'watchLoop' }
 
 export interface Stats {
   /** CPU microseconds since its start. */
   readonly cpu: number
   readonly rssBytes: number
-  /** The longest time that the event loop was held up since its start, in milliseconds. */
+  readonly heapBytes: number
+  /** The longest time that the event loop was held up since its start, or since `watchLoop`, in milliseconds. */
   readonly longestBlockMs: number
 }
 
@@ -54,6 +59,11 @@ export async function present(create: () => Promise<Contestant>): Promise<void> 
         return statements.stop()
       case 'sweep':
         return contestant.sweep?.()
+      case 'collect':
+        collectGarbage()
+        return readStats(delays.max / 1e6)
+      case 'watchLoop':
+        return delays.reset()
     }
   })
   const port = await contestant.listen()
@@ -77,7 +87,16 @@ export function requireSetting(name: string): string {
 
 function readStats(longestBlockMs: number): Stats {
   const { user, system } = process.cpuUsage()
-  return { cpu: user + system, rssBytes: process.memoryUsage().rss, longestBlockMs }
+  const { rss: rssBytes, heapUsed: heapBytes } = process.memoryUsage()
+  return { cpu: user + system, rssBytes, heapBytes, longestBlockMs }
+}
+
+/** Twice: what finalizers let go of goes with the second. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  collect()
 }
 
 type Query = (...args: unknown[]) => unknown

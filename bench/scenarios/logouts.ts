@@ -10,9 +10,10 @@ import { findPgbench } from '../pgbench.ts'
 import type { Pgbench } from '../pgbench.ts'
 import { writeRequest } from '../plans.ts'
 import type { Database } from '../postgres.ts'
-import { Child } from '../processes.ts'
+import type { Child } from '../processes.ts'
 import { withScope } from '../scope.ts'
-import { SECRET, TOKEN_LIFETIME_SECONDS, signToken } from '../tokens.ts'
+import { startService } from '../service.ts'
+import { signToken } from '../tokens.ts'
 import { describeWrong } from './throughput.ts'
 
 const CLIENTS = 64
@@ -42,8 +43,7 @@ interface Round {
 export async function measureLogouts(bench: Bench): Promise<Section> {
   return withScope(async (scope) => {
     const database = await createOurDatabase(scope, bench.postgres, 'logouts')
-    const service = startService(database)
-    scope.defer(() => service.stop())
+    const service = startService(scope, database)
     const arena: Arena = {
       bench,
       database,
@@ -67,19 +67,6 @@ export async function measureLogouts(bench: Bench): Promise<Section> {
         'pgbench: one transaction a logout (what stands; entry and journal line; the session’s end), 64 clients, statements parsed each time (`extended`) or prepared once (`prepared`). The goal is held against the faster.',
       ],
     }
-  })
-}
-
-function startService({ url }: Database): Child {
-  return new Child('portcullis-service', './contestants/portcullis-service.ts', {
-    DATABASE_URL: url,
-    HOST: '127.0.0.1',
-    PORT: '0',
-    JWT_SECRET: SECRET,
-    ACCESS_TOKEN_TTL: String(TOKEN_LIFETIME_SECONDS),
-    ADMIN_EMAIL: 'admin@bench.example',
-    ADMIN_PASSWORD: 'a password of the benchmark',
-    LOG_LEVEL: 'warn',
   })
 }
 

@@ -12,7 +12,7 @@ export function createEventSource<Event>(
   return {
     next: () => generator.next(),
     return() {
-      ending.abort()
+      ending.abort(null)
       return generator.return()
     },
     [Symbol.asyncIterator]() {

@@ -47,7 +47,7 @@ export interface ServerOptions {
   readonly corsOrigins: readonly string[]
   /** How many clients may stay connected. */
   readonly maxLiveConnections: number
-  /** How often those over WebSockets are asked whether they are there; 12 seconds if not given. */
+  /** How often those over WebSockets are asked whether they are there; 11 seconds if not given. */
   readonly pingIntervalMs?: number
   /** Whether one proxy stands in front, whose word on the caller's address is taken. */
   readonly trustProxy: boolean

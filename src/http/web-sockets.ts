@@ -23,7 +23,13 @@ export interface WebSocketsOptions {
 
 const MAX_FRAME_BYTES = 256 * 1024
 
-const DEFAULT_PING_INTERVAL_MS = 12_000
+const DEFAULT_PING_INTERVAL_MS = 11_000
+
+/** Some sockets each time: ten thousand pings in one go would hold up everybody else for 0.3 s. Milliseconds. */
+const PING_TICK_MS = 100
+
+/** What is made up for when pings come late, in milliseconds. */
+const MAX_PING_DELAY_MS = 1000
 
 /** What may wait to be sent to a client that sends and does not read, in bytes. */
 const MAX_BUFFERED_BYTES = 1024 * 1024
@@ -42,7 +48,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     handleProtocols: (offered) => handleProtocols(offered) || [...offered][0] || false,
   })
   const server = makeServer(graphql)
-  const silent = new WeakSet<WebSocket>()
+  const pinger = new Pinger(pingIntervalMs)
   let isClosing = false
 
   app.server.on('upgrade', (request, socket, head) => {
@@ -57,7 +63,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
   function serve(socket: WebSocket, request: IncomingMessage): void {
     // It is closed with the right code by then.
     socket.on('error', () => undefined)
-    socket.on('pong', () => silent.delete(socket))
+    pinger.add(socket)
     socket.on('ping', () => endWhenFull(socket))
 
     const onClose = server.opened(
@@ -79,22 +85,63 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     })
   }
 
-  const pinging = setInterval(() => {
-    for (const socket of sockets.clients) {
-      if (silent.has(socket)) socket.terminate()
-      silent.add(socket)
-      socket.ping()
-    }
-  }, pingIntervalMs)
-
   app.addHook('preClose', async () => {
     isClosing = true
-    clearInterval(pinging)
+    pinger.stop()
     for (const socket of sockets.clients) socket.close(1001, 'Going away')
     setTimeout(() => {
       for (const socket of sockets.clients) socket.terminate()
     }, MAX_CLOSING_MS).unref()
   })
+}
+
+/** Finds out who has gone without a word: pings every socket in its turn, once an interval. */
+class Pinger {
+  readonly #groups: ReadonlyArray<Set<WebSocket>>
+  readonly #silent = new WeakSet<WebSocket>()
+  readonly #tickMs: number
+  #timer: NodeJS.Timeout | undefined
+  #dueAt = performance.now()
+  #added = 0
+  #turn = 0
+
+  constructor(intervalMs: number) {
+    const length = Math.ceil(intervalMs / PING_TICK_MS)
+    this.#groups = Array.from({ length }, () => new Set())
+    this.#tickMs = intervalMs / length
+    this.#schedule()
+  }
+
+  add(socket: WebSocket): void {
+    const group = this.#groups[this.#added % this.#groups.length]
+    this.#added += 1
+    group?.add(socket)
+    socket.on('pong', () => this.#silent.delete(socket))
+    socket.once('close', () => group?.delete(socket))
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  /** By the clock, because what many ticks are late would add up. After a pause of the process it does not hurry. */
+  #schedule(): void {
+    const now = performance.now()
+    this.#dueAt = Math.max(this.#dueAt + this.#tickMs, now - MAX_PING_DELAY_MS)
+    this.#timer = setTimeout(() => {
+      this.#pingNext()
+      this.#schedule()
+    }, this.#dueAt - now)
+  }
+
+  #pingNext(): void {
+    this.#turn = (this.#turn + 1) % this.#groups.length
+    for (const socket of this.#groups[this.#turn] ?? []) {
+      if (this.#silent.has(socket)) socket.terminate()
+      this.#silent.add(socket)
+      socket.ping()
+    }
+  }
 }
 
 /** Fulfilled when it was handed to the network, so that a client which does not read is sent nothing more. */

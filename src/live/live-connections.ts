@@ -34,6 +34,13 @@ const NOTICE_SHARE = 1 / 3
 /** Connections that are ended in one turn of the event loop, so that others get on. */
 const ENDINGS_A_TURN = 50
 
+/**
+ * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. Whoever takes
+ * longer than so many milliseconds is not waited for.
+ */
+const MAX_CLOSING = 500
+const MAX_CLOSING_MS = 100
+
 /** Tokens that are looked up in one statement, and milliseconds before it is tried again. */
 const TOKENS_A_LOOK_UP = 1000
 const RETRY_MS = 500
@@ -52,9 +59,14 @@ export class LiveConnections {
   /** In the order in which they were opened. */
   readonly #connections = new Set<LiveConnection>()
   readonly #byKey = new Map<RevocationKey, Set<LiveConnection>>()
+  /** Those under which it is found: hashing them again would be a tenth of what it costs to end it. */
+  readonly #keys = new Map<LiveConnection, readonly RevocationKey[]>()
   readonly #timers = new Map<LiveConnection, NodeJS.Timeout>()
   #ending: LiveConnection[] = []
   #isEnding = false
+  /** Told to close, and waited for. */
+  readonly #closing = new Set<LiveConnection>()
+  #makeRoom: () => void = () => undefined
   #unwatch: (() => void) | null = null
   #opened = 0
   #missed = 0
@@ -90,7 +102,9 @@ export class LiveConnections {
     if (!this.#connections.has(connection)) return
     this.#removeKeys(connection)
     connection.token = token
-    for (const key of selectingKeysOf(token)) {
+    const keys = selectingKeysOf(token)
+    this.#keys.set(connection, keys)
+    for (const key of keys) {
       const others = this.#byKey.get(key)
       if (others) others.add(connection)
       else this.#byKey.set(key, new Set([connection]))
@@ -110,6 +124,8 @@ export class LiveConnections {
   /** Forgets a connection that was closed. */
   remove(connection: LiveConnection): void {
     if (!this.#connections.delete(connection)) return
+    this.#closing.delete(connection)
+    if (this.#closing.size < MAX_CLOSING) this.#makeRoom()
     this.#removeKeys(connection)
     clearTimeout(this.#timers.get(connection))
     this.#timers.delete(connection)
@@ -151,10 +167,29 @@ export class LiveConnections {
       this.#ending = this.#ending.slice(ENDINGS_A_TURN)
       for (const connection of slice) bidFarewell(connection)
       await nextTurn()
-      for (const { transport, ending } of slice) transport.end(ending as PortcullisError)
+      for (const connection of slice) {
+        if (this.#connections.has(connection)) this.#closing.add(connection)
+        connection.transport.end(connection.ending as PortcullisError)
+      }
       await nextTurn()
+      if (this.#closing.size >= MAX_CLOSING) await this.#waitForRoom()
     }
+    this.#closing.clear()
     this.#isEnding = false
+  }
+
+  async #waitForRoom(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#closing.clear()
+        resolve()
+      }, MAX_CLOSING_MS)
+      this.#makeRoom = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#makeRoom = () => undefined
   }
 
   /** After a gap in the journal: asks of every token whether it is revoked, until the store can say. */
@@ -214,12 +249,12 @@ export class LiveConnections {
   }
 
   #removeKeys(connection: LiveConnection): void {
-    if (connection.token === null) return
-    for (const key of selectingKeysOf(connection.token)) {
+    for (const key of this.#keys.get(connection) ?? []) {
       const others = this.#byKey.get(key)
       others?.delete(connection)
       if (others?.size === 0) this.#byKey.delete(key)
     }
+    this.#keys.delete(connection)
   }
 }
 
