@@ -136,8 +136,8 @@ export class BadInputError extends PortcullisError {
 export class RateLimitedError extends PortcullisError {
   override readonly retryAfterSeconds: number
 
-  constructor(retryAfterSeconds: number) {
-    super(429, { code: 'RATE_LIMITED' }, `Too many attempts; try again in ${retryAfterSeconds} s`)
+  constructor(retryAfterSeconds: number, what = 'attempts') {
+    super(429, { code: 'RATE_LIMITED' }, `Too many ${what}; try again in ${retryAfterSeconds} s`)
     this.retryAfterSeconds = retryAfterSeconds
   }
 }

@@ -5,7 +5,9 @@ export interface SecurityEvent {
   readonly event:
     | 'register'
     | 'login'
+    | 'register_failed'
     | 'login_failed'
+    | 'refresh_failed'
     | 'logout'
     | 'revocation'
     | 'restoration'

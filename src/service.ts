@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { availableParallelism } from 'node:os'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
@@ -6,6 +7,7 @@ import { Accounts, readAccountGrant } from './account/accounts.ts'
 import { FailedAttempts } from './account/failed-attempts.ts'
 import { ensureFirstAdmin } from './account/first-admin.ts'
 import type { NewAdmin } from './account/first-admin.ts'
+import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
 import { migrate } from './database/migrate.ts'
 import { BadInputError } from './errors.ts'
@@ -42,8 +44,17 @@ export interface Service {
   stop(): Promise<void>
 }
 
-/** How many failures in a quarter of an hour make a caller wait. */
-const ATTEMPT_LIMITS = { perAccount: 10, perAddress: 100, windowSeconds: 15 * 60 }
+/**
+ * How passwords wait to be hashed.
+ *
+ * They are hashed on libuv's four threads, which DNS, files and cryptography use too, and take the processor from the
+ * checks for as long: so they leave a thread and, where there are several, a processor alone.
+ */
+const HASHING = {
+  maxRunning: Math.max(1, Math.min(availableParallelism(), 4) - 1),
+  maxWaiting: 500,
+  maxWaitMs: 15_000,
+}
 
 /** How long a stop waits for requests under way, in milliseconds. */
 const DRAIN_MS = 10_000
@@ -87,8 +98,9 @@ async function startNode(
     sessions: sessionKeeper,
     ...(replica && { replica }),
   })
-  const attempts = new FailedAttempts(dataSource, ATTEMPT_LIMITS)
-  const accounts = new Accounts({ dataSource, revocations, attempts })
+  const attempts = new FailedAttempts(dataSource, settings.failedAttempts)
+  const hashing = new WorkQueue(HASHING)
+  const accounts = new Accounts({ dataSource, revocations, attempts, hashing })
   const sessions = new Sessions({
     dataSource,
     revocations,
@@ -119,7 +131,13 @@ async function startNode(
   })
   await revocations.ping()
 
-  const schemas = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
+  const schemas = createServiceSchema({
+    portcullis,
+    accounts,
+    attempts,
+    sessions,
+    log: securityLog,
+  })
   const app = await createServer({
     ...settings,
     ...schemas,

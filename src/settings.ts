@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
+import type { AttemptLimits } from './account/failed-attempts.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
 
@@ -20,6 +21,7 @@ export interface Settings {
   readonly accessTokenTtlSeconds: number
   readonly refreshTokenTtlSeconds: number
   readonly refreshGraceSeconds: number
+  readonly failedAttempts: AttemptLimits
   readonly adminEmail: string | null
   readonly adminPassword: string | null
   /** How far behind this node's replica may be, in milliseconds; `null`: every check reads the database. */
@@ -58,6 +60,9 @@ const environment = z.object({
   ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
   REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),
   REFRESH_GRACE: wholeNumber(5, 0, 60),
+  FAILED_ATTEMPTS_PER_ACCOUNT: wholeNumber(10, 1, 1_000_000),
+  FAILED_ATTEMPTS_PER_ADDRESS: wholeNumber(100, 1, 1_000_000),
+  FAILED_ATTEMPTS_WINDOW: seconds(900, DAY_SECONDS),
   ADMIN_EMAIL: z
     .string()
     .regex(z.regexes.html5Email, 'expected an e-mail address')
@@ -129,6 +134,11 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     accessTokenTtlSeconds: env.ACCESS_TOKEN_TTL,
     refreshTokenTtlSeconds: env.REFRESH_TOKEN_TTL,
     refreshGraceSeconds: env.REFRESH_GRACE,
+    failedAttempts: {
+      perAccount: env.FAILED_ATTEMPTS_PER_ACCOUNT,
+      perAddress: env.FAILED_ATTEMPTS_PER_ADDRESS,
+      windowSeconds: env.FAILED_ATTEMPTS_WINDOW,
+    },
     adminEmail: env.ADMIN_EMAIL ?? null,
     adminPassword: env.ADMIN_PASSWORD ?? null,
     maxStalenessMs: env.REVOCATION_CHECK === 'replica' ? env.REVOCATION_MAX_STALENESS_MS : null,

@@ -59,6 +59,7 @@ describe('readSettings', () => {
       accessTokenTtlSeconds: 900,
       refreshTokenTtlSeconds: 2_592_000,
       refreshGraceSeconds: 5,
+      failedAttempts: { perAccount: 10, perAddress: 100, windowSeconds: 900 },
       adminEmail: null,
       adminPassword: null,
       maxStalenessMs: null,
@@ -71,6 +72,22 @@ describe('readSettings', () => {
     })
   })
 
+  it('takes the limits of failed attempts', () => {
+    const env = {
+      FAILED_ATTEMPTS_PER_ACCOUNT: '3',
+      FAILED_ATTEMPTS_PER_ADDRESS: '1000',
+      FAILED_ATTEMPTS_WINDOW: '60',
+    }
+    expect(readSettings(env).failedAttempts).toEqual({
+      perAccount: 3,
+      perAddress: 1000,
+      windowSeconds: 60,
+    })
+    expect(namesIn(faultsOf({ FAILED_ATTEMPTS_PER_ADDRESS: '0' }))).toEqual([
+      'FAILED_ATTEMPTS_PER_ADDRESS',
+    ])
+  })
+
   it('takes the bound of the replica where there is one', () => {
     const env = { REVOCATION_CHECK: 'replica', REVOCATION_MAX_STALENESS_MS: '200' }
     expect(readSettings(env).maxStalenessMs).toBe(200)
@@ -80,6 +97,7 @@ describe('readSettings', () => {
     const names = `
       NODE_ENV HOST PORT DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
+      FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
       JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
       .trim()

@@ -62,10 +62,15 @@ export function createAccountResolvers({
     { email, password }: Credentials,
     context: ServiceContext,
   ): Promise<object> {
-    const { id, make } = await accounts.prepare(email, password)
-    const tokens = await sessions.open(id, readDeviceOf(context, null), make)
+    const { ipAddress } = context
+    const device = readDeviceOf(context, null)
+    const tokens = await logFailure('register_failed', email, context, () =>
+      accounts.register({ email, password, from: ipAddress }, (id, make) =>
+        sessions.open(id, device, make),
+      ),
+    )
 
-    log({ event: 'register', actor: id, ipAddress: context.ipAddress })
+    log({ event: 'register', actor: tokens.session.subject, ipAddress })
     return toAuthPayload(tokens)
   }
 
@@ -76,8 +81,8 @@ export function createAccountResolvers({
   ): Promise<object> {
     const name = readDevice(device)
     const { ipAddress } = context
-    const tokens = await logFailure(email, context, async () => {
-      const account = await accounts.checkCredentials(email, password, ipAddress)
+    const tokens = await logFailure('login_failed', email, context, async () => {
+      const account = await accounts.checkCredentials({ email, password, from: ipAddress })
       return signIn(account, name, context)
     })
 
@@ -94,8 +99,8 @@ export function createAccountResolvers({
     const { subject, sessionId } = await context.auth.authenticate()
     const { email } = await getCallersAccount({ subject })
     const { ipAddress } = context
-    const account = await logFailure(email, context, () =>
-      accounts.checkCredentials(email, args.currentPassword, ipAddress),
+    const account = await logFailure('login_failed', email, context, () =>
+      accounts.checkCredentials({ email, password: args.currentPassword, from: ipAddress }),
     )
 
     const device = readDeviceOf(context, null)
@@ -167,6 +172,7 @@ export function createAccountResolvers({
 
   /** Names the account and not what was typed: people type passwords into the wrong box. */
   async function logFailure<Result>(
+    event: 'login_failed' | 'register_failed',
     email: string,
     { ipAddress }: ServiceContext,
     act: () => Promise<Result>,
@@ -174,10 +180,10 @@ export function createAccountResolvers({
     try {
       return await act()
     } catch (error) {
-      if (isFailedLogin(error)) {
+      if (isFailedAttempt(error)) {
         const subject = (await accounts.findByEmail(email))?.id ?? null
         const { code, reason = code } = error.extensions
-        log({ event: 'login_failed', subject, reason, ipAddress })
+        log({ event, subject, reason, ipAddress })
       }
       throw error
     }
@@ -197,8 +203,9 @@ export function createAccountResolvers({
   }
 }
 
-function isFailedLogin(error: unknown): error is PortcullisError {
+function isFailedAttempt(error: unknown): error is PortcullisError {
   return (
+    (error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN') ||
     error instanceof InvalidCredentialsError ||
     error instanceof AccountSuspendedError ||
     error instanceof RateLimitedError
