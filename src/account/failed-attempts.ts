@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
 import type { DataSource } from 'typeorm'
+import { createBatched } from '../batch.ts'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
 import { RateLimitedError } from '../errors.ts'
@@ -26,16 +27,18 @@ export interface Attempt {
 }
 
 interface Standing {
+  readonly key: string
+  readonly failures: number
   readonly secondsLeft: number
 }
 
-const findExceeded = {
+const selectSecondsLeft = `ceil(extract(epoch from expires_at - clock_timestamp()))::integer as "secondsLeft"`
+
+const findStandings = {
   name: 'portcullis-failed-attempts',
   text: `
-    select ceil(extract(epoch from expires_at - clock_timestamp()))::integer as "secondsLeft"
-    from failed_attempt
-    where expires_at > clock_timestamp()
-      and ((key = $1 and failures >= $3) or (key = $2 and failures >= $4))`,
+    select key, failures, ${selectSecondsLeft}
+    from failed_attempt where key = any($1::text[]) and expires_at > clock_timestamp()`,
 }
 
 /** How long a look-up of failures may take, in milliseconds. */
@@ -49,6 +52,8 @@ const READ_TIMEOUT_MS = 2000
 export class FailedAttempts {
   readonly #dataSource: DataSource
   readonly #limits: AttemptLimits
+  /** A flood of attempts must not keep the database's connections from the checks: what comes together asks together. */
+  readonly #findTogether = createBatched<Keys, readonly Standing[]>((asked) => this.#findAll(asked))
 
   constructor(dataSource: DataSource, limits: AttemptLimits) {
     this.#dataSource = dataSource
@@ -57,10 +62,14 @@ export class FailedAttempts {
 
   /** @throws {@link RateLimitedError} when there were too many. */
   async check(attempt: Attempt): Promise<void> {
-    const { account, address } = keysOf(attempt)
+    const keys = keysOf(attempt)
     const { perAccount, perAddress } = this.#limits
-    const values = [account, address, perAccount, perAddress]
-    refuseAny(await read<Standing>(this.#dataSource, findExceeded, values, READ_TIMEOUT_MS))
+    const standings = await this.#findTogether(keys)
+    refuseAny(
+      standings.filter(
+        ({ key, failures }) => failures >= (key === keys.account ? perAccount : perAddress),
+      ),
+    )
   }
 
   /**
@@ -79,7 +88,7 @@ export class FailedAttempts {
     if (isGuess) allowed.set(address, perAddress)
 
     const exceeded = await runTransaction(this.#dataSource, (manager) =>
-      manager.query<Standing[]>(
+      manager.query<Array<Pick<Standing, 'secondsLeft'>>>(
         `with counted as (
            insert into failed_attempt as standing (key, failures, expires_at)
            select key, 1, clock_timestamp() + make_interval(secs => $3)
@@ -90,7 +99,7 @@ export class FailedAttempts {
                                  then standing.expires_at else excluded.expires_at end
            returning key, failures, expires_at
          )
-         select ceil(extract(epoch from expires_at - clock_timestamp()))::integer as "secondsLeft"
+         select ${selectSecondsLeft}
          from counted join unnest($1::text[], $2::integer[]) as allowed (key, most) using (key)
          where failures > most`,
         [[...allowed.keys()], [...allowed.values()], windowSeconds],
@@ -102,6 +111,20 @@ export class FailedAttempts {
   async forget(attempt: Attempt): Promise<void> {
     await runTransaction(this.#dataSource, (manager) =>
       manager.query(`delete from failed_attempt where key = $1`, [keysOf(attempt).account]),
+    )
+  }
+
+  async #findAll(asked: readonly Keys[]): Promise<ReadonlyArray<readonly Standing[]>> {
+    const keys = asked.flatMap(({ account, address }) => [account, address])
+    const found = await read<Standing>(
+      this.#dataSource,
+      findStandings,
+      [[...new Set(keys)]],
+      READ_TIMEOUT_MS,
+    )
+    const byKey = new Map(found.map((standing) => [standing.key, standing]))
+    return asked.map(({ account, address }) =>
+      [byKey.get(account ?? ''), byKey.get(address)].filter((standing) => standing !== undefined),
     )
   }
 
@@ -119,12 +142,17 @@ export class FailedAttempts {
   }
 }
 
-function refuseAny(exceeded: readonly Standing[]): void {
+function refuseAny(exceeded: ReadonlyArray<Pick<Standing, 'secondsLeft'>>): void {
   if (exceeded.length === 0) return
   throw new RateLimitedError(Math.max(1, ...exceeded.map(({ secondsLeft }) => secondsLeft)))
 }
 
-function keysOf({ kind, of, from }: Attempt): { account: string | null; address: string } {
+interface Keys {
+  readonly account: string | null
+  readonly address: string
+}
+
+function keysOf({ kind, of, from }: Attempt): Keys {
   const network = from === null ? null : networkOf(from)
   return {
     account: of === null ? null : hash([kind, network, of]),
