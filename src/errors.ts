@@ -101,6 +101,17 @@ export class RoleRequiredError extends PortcullisError {
   }
 }
 
+/** The caller is known and may do this, but signed in too long ago: a token is no proof that its owner is there. */
+export class ReauthenticationRequiredError extends PortcullisError {
+  constructor() {
+    super(
+      403,
+      { code: 'FORBIDDEN', reason: 'REAUTHENTICATION_REQUIRED' },
+      'Sign in again: this asks for a recent login',
+    )
+  }
+}
+
 /** The credentials are right and the account is suspended. */
 export class AccountSuspendedError extends PortcullisError {
   constructor() {

@@ -23,7 +23,7 @@ import { TokenVerifier } from './token/verifier.ts'
 /** What {@link createPortcullis} is made of: keys, names, and where revocations are kept. */
 export interface PortcullisOptions extends Pick<
   RevocationResolverOptions,
-  'findOpaqueToken' | 'readSubject' | 'assertRestorable'
+  'findOpaqueToken' | 'readSubject' | 'assertRestorable' | 'reauthentication'
 > {
   /** The same on every node ({@link createKeyRing}). */
   readonly keys: KeyRing
@@ -57,7 +57,7 @@ export interface RequestCredentials {
 }
 
 /** Whom {@link Portcullis.issue} makes a token for. */
-export interface IssueGrant extends Pick<TokenGrant, 'subject' | 'notAfter'> {
+export interface IssueGrant extends Pick<TokenGrant, 'subject' | 'notAfter' | 'authenticatedAt'> {
   /**
    * What `@auth(requires:)` is compared with.
    *
@@ -96,7 +96,8 @@ export interface Portcullis {
    * Issues an access token, at an instant that no earlier revocation reaches. Call it when your login succeeded.
    *
    * @throws {@link RevocationUnavailableError} when the store cannot draw that instant.
-   * @throws `TypeError` when the subject is no text: a number would make a token that is refused later.
+   * @throws `TypeError` when the subject is no text, or `authenticatedAt` no instant: that would make a token that is
+   * refused later.
    */
   issue(grant: IssueGrant): Promise<IssuedToken>
 
@@ -109,7 +110,7 @@ export interface Portcullis {
   /**
    * Finds out who calls, outside GraphQL: for a REST route, an upload, a WebSocket's handshake.
    *
-   * @param demand - Roles and states asked for; by default the role `USER` and an active token, as with a bare `@auth`.
+   * @param demand - Roles, states, and perhaps a recent login asked for; by default the role `USER` and an active token, as with a bare `@auth`.
    * @throws {@link PortcullisError} as a refused field; {@link httpHeadOf} and its `extensions` make the answer.
    */
   authenticate(request: RequestCredentials, demand?: Partial<Demand>): Promise<Caller>
@@ -176,13 +177,14 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
 
     async issue({ sessionId = randomUUID(), roles = ['USER'], ...grant }) {
       assertName('subject', grant.subject)
+      assertInstant('authenticatedAt', grant.authenticatedAt)
       const issuedAt = await store.issueInstant(grant.subject)
       return { ...sign({ ...grant, roles, sessionId, issuedAt }), sessionId }
     },
 
     async authenticate(request, demand = {}) {
-      const { requires = ['USER'], accepts = ['ACTIVE'] } = demand
-      return context(request).auth.authenticate({ requires, accepts })
+      const { requires = ['USER'], accepts = ['ACTIVE'], ...others } = demand
+      return context(request).auth.authenticate({ requires, accepts, ...others })
     },
 
     startSweeper({ intervalMs = SWEEP_INTERVAL_MS, onError = warn, ...others } = {}) {
@@ -197,6 +199,11 @@ function assertName(option: string, name: unknown): void {
   throw new TypeError(
     `expected ${option} to be a name, got ${name === '' ? 'an empty one' : typeof name}`,
   )
+}
+
+function assertInstant(option: string, instant: Date | undefined): void {
+  if (instant === undefined || Number.isFinite(instant.getTime())) return
+  throw new TypeError(`expected ${option} to be a Date, got an invalid one`)
 }
 
 function assertLifetime(seconds: number, max: number): void {

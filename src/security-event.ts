@@ -14,6 +14,7 @@ export interface SecurityEvent {
     | 'revoked_token_refused'
     | 'refresh_token_reused'
     | 'password_changed'
+    | 'reauthenticated'
     | 'user_suspended'
     | 'user_reinstated'
     | 'roles_changed'

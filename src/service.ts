@@ -126,6 +126,7 @@ async function startNode(
       const isExpired = expiresAt.getTime() <= revocations.now() * 1000
       return { sessionId, subject, isExpired }
     },
+    reauthentication: settings.reauthentication,
     readSubject: async (userId) => (await accounts.get(userId)).id,
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
@@ -137,6 +138,7 @@ async function startNode(
     attempts,
     sessions,
     log: securityLog,
+    reauthentication: settings.reauthentication,
   })
   const app = await createServer({
     ...settings,

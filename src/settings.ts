@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
+import type { ReauthenticationRules } from './graphql/revocation-resolvers.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
 
@@ -22,6 +23,7 @@ export interface Settings {
   readonly refreshTokenTtlSeconds: number
   readonly refreshGraceSeconds: number
   readonly failedAttempts: AttemptLimits
+  readonly reauthentication: ReauthenticationRules
   readonly adminEmail: string | null
   readonly adminPassword: string | null
   /** How far behind this node's replica may be, in milliseconds; `null`: every check reads the database. */
@@ -63,6 +65,8 @@ const environment = z.object({
   FAILED_ATTEMPTS_PER_ACCOUNT: wholeNumber(10, 1, 1_000_000),
   FAILED_ATTEMPTS_PER_ADDRESS: wholeNumber(100, 1, 1_000_000),
   FAILED_ATTEMPTS_WINDOW: seconds(900, DAY_SECONDS),
+  REAUTHENTICATION_MAX_AGE: seconds(DAY_SECONDS / 2, 366 * DAY_SECONDS),
+  ADMIN_REAUTHENTICATION_MAX_AGE: seconds(900, 366 * DAY_SECONDS),
   ADMIN_EMAIL: z
     .string()
     .regex(z.regexes.html5Email, 'expected an e-mail address')
@@ -138,6 +142,10 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
       perAccount: env.FAILED_ATTEMPTS_PER_ACCOUNT,
       perAddress: env.FAILED_ATTEMPTS_PER_ADDRESS,
       windowSeconds: env.FAILED_ATTEMPTS_WINDOW,
+    },
+    reauthentication: {
+      maxAgeSeconds: env.REAUTHENTICATION_MAX_AGE,
+      adminMaxAgeSeconds: env.ADMIN_REAUTHENTICATION_MAX_AGE,
     },
     adminEmail: env.ADMIN_EMAIL ?? null,
     adminPassword: env.ADMIN_PASSWORD ?? null,

@@ -60,6 +60,7 @@ describe('readSettings', () => {
       refreshTokenTtlSeconds: 2_592_000,
       refreshGraceSeconds: 5,
       failedAttempts: { perAccount: 10, perAddress: 100, windowSeconds: 900 },
+      reauthentication: { maxAgeSeconds: 43_200, adminMaxAgeSeconds: 900 },
       adminEmail: null,
       adminPassword: null,
       maxStalenessMs: null,
@@ -88,6 +89,14 @@ describe('readSettings', () => {
     ])
   })
 
+  it('takes how recent a login must be', () => {
+    const env = { REAUTHENTICATION_MAX_AGE: '3600', ADMIN_REAUTHENTICATION_MAX_AGE: '60' }
+    expect(readSettings(env).reauthentication).toEqual({
+      maxAgeSeconds: 3600,
+      adminMaxAgeSeconds: 60,
+    })
+  })
+
   it('takes the bound of the replica where there is one', () => {
     const env = { REVOCATION_CHECK: 'replica', REVOCATION_MAX_STALENESS_MS: '200' }
     expect(readSettings(env).maxStalenessMs).toBe(200)
@@ -98,6 +107,7 @@ describe('readSettings', () => {
       NODE_ENV HOST PORT DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW
+      REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
       JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
       .trim()

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
 import { runTransaction } from '../database/transaction.ts'
-import { InvalidRefreshTokenError } from '../errors.ts'
+import { InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { SignedToken, TokenSigner } from '../token/signer.ts'
@@ -52,7 +52,7 @@ const KEEP_ENDED_DAYS = 1
 
 const sessionColumns = `
   id, subject, device, user_agent as "userAgent", ip_address as "ipAddress",
-  created_at as "createdAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
+  created_at as "createdAt", authenticated_at as "authenticatedAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
   expires_at as "expiresAt", ended_at as "endedAt"`
 
 /** Sign-ins on devices, and the refresh tokens that carry them. */
@@ -93,7 +93,31 @@ export class Sessions {
     throw new InvalidRefreshTokenError()
   }
 
-  /** Gives a live session new tokens in a transaction of the caller's; one that has ended is opened anew. */
+  /**
+   * Gives a live session new tokens, because its person has just proved to be there.
+   *
+   * @param readGrant - Checks again, under the locks, that this is still that person.
+   * @throws {@link TokenInvalidError} when the session has ended meanwhile.
+   */
+  async reauthenticate(
+    sessionId: string,
+    subject: string,
+    device: Device,
+    readGrant: ReadGrant,
+  ): Promise<IssuedTokens> {
+    return runTransaction(this.#options.dataSource, async (manager) => {
+      const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+      const grant = await readGrant(manager, subject)
+      const live = isSessionId(sessionId) ? await lockLiveSession(manager, sessionId) : null
+      if (!live) throw new TokenInvalidError('its session has ended')
+      return this.#renew(manager, live, issuedAt, grant, device)
+    })
+  }
+
+  /**
+   * Gives a live session new tokens in a transaction of the caller's, whose person has just proved to be there; one that
+   * has ended is opened anew.
+   */
   async renewWithin(
     manager: EntityManager,
     sessionId: string,
@@ -105,21 +129,7 @@ export class Sessions {
     if (!live) return this.#openWithin(manager, subject, device, readGrant)
 
     const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
-    await manager.query(
-      `update refresh_token set replaced_at = to_timestamp(0)
-       where session_id = $1 and replaced_at is null`,
-      [live.id],
-    )
-    const refreshToken = createRefreshToken()
-    await addRefreshToken(manager, live.id, refreshToken)
-    return this.#issue(
-      manager,
-      live,
-      issuedAt,
-      await readGrant(manager, subject),
-      refreshToken,
-      device,
-    )
+    return this.#renew(manager, live, issuedAt, await readGrant(manager, subject), device)
   }
 
   /** The person's live sessions, newest first, and the one that asks, even if it has ended. */
@@ -184,9 +194,9 @@ export class Sessions {
     const [session] = await manager.query<[Session]>(
       `insert into session (
          id, subject, device, user_agent, ip_address,
-         created_at, last_seen_at, last_issued_at, expires_at
+         created_at, authenticated_at, last_seen_at, last_issued_at, expires_at
        )
-       values ($1, $2, $3, $4, $5, $6, $6, $6, $7)
+       values ($1, $2, $3, $4, $5, $6, $6, $6, $6, $7)
        returning ${sessionColumns}`,
       [randomUUID(), subject, device.name, device.userAgent, device.ipAddress, issuedAt, expiresAt],
     )
@@ -210,6 +220,27 @@ export class Sessions {
     const successor = await replace(manager, token, session.id, this.#options.graceSeconds)
     if (!successor) return { reused: session }
     return this.#issue(manager, session, issuedAt, grant, successor, device)
+  }
+
+  async #renew(
+    manager: EntityManager,
+    session: Session,
+    issuedAt: Date,
+    grant: { roles: readonly string[] },
+    device: Device,
+  ): Promise<IssuedTokens> {
+    await manager.query(
+      `update refresh_token set replaced_at = to_timestamp(0)
+       where session_id = $1 and replaced_at is null`,
+      [session.id],
+    )
+    await manager.query(`update session set authenticated_at = $2 where id = $1`, [
+      session.id,
+      issuedAt,
+    ])
+    const refreshToken = createRefreshToken()
+    await addRefreshToken(manager, session.id, refreshToken)
+    return this.#issue(manager, session, issuedAt, grant, refreshToken, device)
   }
 
   async #issue(
@@ -237,8 +268,9 @@ export class Sessions {
     roles: readonly string[],
     refreshToken: Buffer,
   ): IssuedTokens {
-    const { id: sessionId, subject, expiresAt: notAfter } = session
-    const accessToken = this.#options.sign({ subject, sessionId, roles, issuedAt, notAfter })
+    const { id: sessionId, subject, authenticatedAt, expiresAt: notAfter } = session
+    const grant = { subject, sessionId, roles, issuedAt, authenticatedAt, notAfter }
+    const accessToken = this.#options.sign(grant)
     return { session, accessToken, refreshToken: formatRefreshToken(refreshToken) }
   }
 

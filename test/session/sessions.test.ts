@@ -107,6 +107,7 @@ describe('open', () => {
       userAgent: 'Phone/1',
       ipAddress: '192.0.2.1',
       createdAt: NOON,
+      authenticatedAt: NOON,
       lastSeenAt: NOON,
       lastIssuedAt: NOON,
       expiresAt: new Date(NOON.getTime() + LIFETIME_SECONDS * SECOND),
@@ -118,6 +119,7 @@ describe('open', () => {
       tokenId: issued.accessToken.tokenId,
       roles: ['USER'],
       issuedAt: NOON.getTime() / 1000,
+      authenticatedAt: NOON.getTime() / 1000,
       expiresAt: NOON.getTime() / 1000 + TOKEN_SECONDS,
     })
     expect(issued.accessToken.expiresIn).toBe(TOKEN_SECONDS)
@@ -565,8 +567,8 @@ describe('looking up a session', () => {
     const own = await createDatabase()
     onTestFinished(() => own.drop())
     await own.query(
-      `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
-       select gen_random_uuid(), 'person ' || n, now(), now(), now(), now() + interval '1 day'
+      `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
+       select gen_random_uuid(), 'person ' || n, now(), now(), now(), now(), now() + interval '1 day'
        from generate_series(1, 5000) n`,
     )
     await own.query(`analyze session`)
