@@ -65,7 +65,10 @@ const DRAIN_MS = 10_000
  * @throws {@link StartError} with one sentence for the person at the terminal.
  */
 export async function startService(settings: ServiceSettings, log: Logger): Promise<Service> {
-  const applied = await migrate(settings.databaseUrl)
+  const { databaseUrl, migrationDatabaseUrl } = settings
+  const applied = await migrate(migrationDatabaseUrl ?? databaseUrl)
+  // The service's own role need not be able to migrate, and finds nothing left to do: or this is another database.
+  if (migrationDatabaseUrl !== null) await migrate(databaseUrl)
   if (applied.length > 0) log.info({ migrations: applied }, 'database migrated')
 
   const dataSource = createDataSource({
@@ -158,15 +161,19 @@ async function startNode(
   // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
   void replica?.start()
 
-  const sweeper = startSweeper({
-    sweeps: [
-      (limit) => revocations.deleteExpired(limit),
-      (limit) => sessions.deleteEnded(limit),
-      (limit) => attempts.deleteExpired(limit),
-    ],
-    intervalMs: settings.sweepIntervalSeconds * 1000,
-    onError: (error) => log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
-  })
+  const sweeper =
+    settings.sweepIntervalSeconds === 0
+      ? null
+      : startSweeper({
+          sweeps: [
+            (limit) => revocations.deleteExpired(limit),
+            (limit) => sessions.deleteEnded(limit),
+            (limit) => attempts.deleteExpired(limit),
+          ],
+          intervalMs: settings.sweepIntervalSeconds * 1000,
+          onError: (error) =>
+            log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
+        })
 
   let stopping: Promise<void> | undefined
   return {
@@ -174,7 +181,7 @@ async function startNode(
     newAdmin,
     stop: () => {
       stopping ??= drain(app)
-        .then(() => Promise.all([sweeper.stop(), replica?.stop()]))
+        .then(() => Promise.all([sweeper?.stop(), replica?.stop()]))
         .then(() => dataSource.destroy())
       return stopping
     },

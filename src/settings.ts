@@ -12,6 +12,8 @@ export interface Settings {
   readonly port: number
   /** `null`: start our own PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null
+  /** The same database by a role that may change its schema; `null`: that of `databaseUrl` may. */
+  readonly migrationDatabaseUrl: string | null
   readonly dataDir: string
   readonly databasePoolSize: number
   /** `null`: generate one in `dataDir`. */
@@ -30,6 +32,7 @@ export interface Settings {
   readonly maxStalenessMs: number | null
   readonly revokedTokenStatus: 401 | 403
   readonly journalRetentionDays: number
+  /** 0: this node does not sweep. */
   readonly sweepIntervalSeconds: number
   readonly corsOrigins: readonly string[]
   readonly trustProxy: boolean
@@ -46,12 +49,8 @@ const environment = z.object({
     .default('development'),
   HOST: z.string().min(1, 'expected a host name or address').default('127.0.0.1'),
   PORT: wholeNumber(4000, 0, 65_535),
-  DATABASE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
-    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
-    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
-    .optional(),
+  DATABASE_URL: databaseUrl(),
+  MIGRATION_DATABASE_URL: databaseUrl(),
   DATABASE_POOL_SIZE: wholeNumber(10, 2, 1000),
   DATA_DIR: z.string().min(1, 'expected a folder').default('.portcullis'),
   JWT_SECRET: z.string().optional(),
@@ -83,7 +82,7 @@ const environment = z.object({
   REVOCATION_MAX_STALENESS_MS: wholeNumber(1000, 50, 60_000),
   REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
-  SWEEP_INTERVAL: seconds(60, DAY_SECONDS),
+  SWEEP_INTERVAL: wholeNumber(60, 0, DAY_SECONDS),
   CORS_ORIGINS: list().refine(
     (origins) => origins.every(isOrigin),
     'expected origins such as https://app.example.com, separated by commas',
@@ -100,7 +99,13 @@ const environment = z.object({
 type Environment = z.infer<typeof environment>
 
 /** What holds a secret is never quoted. */
-const SECRETS = new Set(['JWT_SECRET', 'JWT_PREVIOUS_KEYS', 'ADMIN_PASSWORD', 'DATABASE_URL'])
+const SECRETS = new Set([
+  'JWT_SECRET',
+  'JWT_PREVIOUS_KEYS',
+  'ADMIN_PASSWORD',
+  'DATABASE_URL',
+  'MIGRATION_DATABASE_URL',
+])
 
 /** The web IDE that talks to any server from its own origin (in development only). */
 const APOLLO_SANDBOX = 'https://studio.apollographql.com'
@@ -115,6 +120,9 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
   const parsed = environment.safeParse(given)
   const faults = parsed.success ? [] : parsed.error.issues.map((issue) => describe(issue, given))
 
+  if (given['MIGRATION_DATABASE_URL'] && !given['DATABASE_URL']) {
+    faults.push('DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL')
+  }
   const keys = readKeys(given, faults)
   if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
   if (!parsed.success || faults.length > 0) {
@@ -131,6 +139,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     host: env.HOST,
     port: env.PORT,
     databaseUrl: env.DATABASE_URL ?? null,
+    migrationDatabaseUrl: env.MIGRATION_DATABASE_URL ?? null,
     dataDir: env.DATA_DIR,
     databasePoolSize: env.DATABASE_POOL_SIZE,
     issuer: env.JWT_ISSUER,
@@ -263,6 +272,15 @@ function wholeNumber(fallback: number, min: number, max: number): z.ZodType<numb
     .transform(Number)
     .refine((value) => value >= min && value <= max, expected)
     .default(fallback)
+}
+
+function databaseUrl(): z.ZodType<string | undefined> {
+  return z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
+    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
+    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
+    .optional()
 }
 
 function shortText(): z.ZodString {

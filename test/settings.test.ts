@@ -50,6 +50,7 @@ describe('readSettings', () => {
       host: '127.0.0.1',
       port: 4000,
       databaseUrl: null,
+      migrationDatabaseUrl: null,
       dataDir: '.portcullis',
       databasePoolSize: 10,
       signWith: null,
@@ -104,7 +105,7 @@ describe('readSettings', () => {
 
   it('takes an empty variable for one that is not given', () => {
     const names = `
-      NODE_ENV HOST PORT DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
+      NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW
       REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
@@ -151,6 +152,7 @@ describe('readSettings', () => {
     ['REVOKED_TOKEN_STATUS', '403', 'revokedTokenStatus', 403],
     ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
     ['SWEEP_INTERVAL', '5', 'sweepIntervalSeconds', 5],
+    ['SWEEP_INTERVAL', '0', 'sweepIntervalSeconds', 0],
     ['TRUST_PROXY', 'true', 'trustProxy', true],
     ['TRUST_PROXY', 'false', 'trustProxy', false],
     ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
@@ -181,7 +183,7 @@ describe('readSettings', () => {
     ['REFRESH_TOKEN_TTL', '-900', 'a whole number from 1 to 31622400'],
     ['REFRESH_GRACE', '61', 'a whole number from 0 to 60'],
     ['JOURNAL_RETENTION_DAYS', '0', 'a whole number from 1 to 36500'],
-    ['SWEEP_INTERVAL', '0', 'a whole number from 1 to 86400'],
+    ['SWEEP_INTERVAL', '-1', 'a whole number from 0 to 86400'],
     ['ADMIN_EMAIL', 'ada', 'an e-mail address'],
     ['ADMIN_EMAIL', 'ada@example.com, grace@example.com', 'an e-mail address'],
     ['ADMIN_EMAIL', ' ada@example.com', 'an e-mail address'],
