@@ -20,6 +20,7 @@ import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
 import { createCompiledQueries } from './compiled-queries.ts'
+import { createDocumentLimits } from './document-limits.ts'
 import { registerExplorer } from './explorer.ts'
 import { registerHealth } from './health.ts'
 import { registerMetrics } from './metrics.ts'
@@ -56,6 +57,13 @@ const MAX_BODY_BYTES = 1024 * 1024
 /** How many operations one request may hold, and fields one operation at its root: they all run at the same time. */
 const MAX_BATCH = 10
 const MAX_ROOT_FIELDS = 50
+
+/**
+ * What one operation may ask for, when the fields of a fragment are counted as often as it is spread: 2,000 tokens can
+ * be written out to hundreds of thousands of fields, and each of them to as many as a list has items. The introspection
+ * of tools has 230 fields, 15 deep.
+ */
+const MAX_DOCUMENT_SIZE = { fields: 500, aliases: 100, directives: 50, spreads: 50, depth: 20 }
 
 /**
  * Without asking first, a browser lets no foreign page send these: so a request that has one of them was meant. The last
@@ -128,6 +136,7 @@ function secureAnswers(app: FastifyInstance): void {
 async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Promise<void> {
   const { schema, unguarded, compileAfter, portcullis, log } = options
   const { isProduction, revokedTokenStatus } = options
+  const documentLimits = createDocumentLimits(MAX_DOCUMENT_SIZE)
   const apollo = new ApolloServer<ServiceContext>({
     schema,
     introspection: !isProduction,
@@ -137,10 +146,11 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     allowBatchedHttpRequests: true,
     stopOnTerminationSignals: false,
     parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
-    validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS)],
+    validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS), documentLimits.rule],
     formatError: createErrorGate(log, { hidesSchema: isProduction }),
     plugins: [
       separateBatchedOperations,
+      documentLimits.plugin,
       createStatusPlugin({ revokedTokenStatus }),
       createCompiledQueries({
         schema,

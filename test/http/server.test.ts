@@ -83,6 +83,7 @@ describe('the Authorization header', () => {
     ['a parameter', () => `Bearer token=${ada.accessToken}`],
     ['other letters', () => 'Bearer ünïcødé'],
     ['a token of 9 KB', () => `Bearer ${'a'.repeat(9000)}`],
+    ['a token of 15 KB', () => `Bearer ${'a'.repeat(7500)}.${'b'.repeat(7500)}.c`],
     ['nothing', () => ''],
   ])('with %s is refused, not ignored', async (_what, authorization) => {
     const answer = await post({ query: ME }, { authorization: authorization() })
@@ -613,6 +614,7 @@ describe('limits', () => {
   it.each([
     ['aliases', `{ ${many(700, (n) => `a${n}: __typename`)} }`],
     ['fields', `{ ${many(2000, () => '__typename')} }`],
+    ['selections, 5,000 deep', `${'{ me '.repeat(5000)} ${'}'.repeat(5000)}`],
     ['deep selections', `${'{ me '.repeat(700)} ${'}'.repeat(700)}`],
     ['deep fragments', `{ ${'... { '.repeat(700)} __typename ${'}'.repeat(700)} }`],
     ['deep values', `{ user(id: ${'['.repeat(1000)}${']'.repeat(1000)}) { id } }`],
@@ -652,6 +654,88 @@ describe('limits', () => {
       /^Ask for at most 50 fields of (query|mutation) at a time$/,
     )
     expect((await post({ query: ME }, headers)).status).toBe(200)
+  })
+
+  const FIELDS = 'Use at most 500 fields in an operation, those of fragments counted at each spread'
+
+  // Q43
+  it.each([
+    ['fields', `{ me { ${many(500, () => 'id')} } }`, FIELDS],
+    [
+      'fields written out from fragments: 40 thousand',
+      `{ ${many(50, () => 'sessions { ...a }')} } fragment a on Session { ${many(10, () => '...b')} } fragment b on Session { ${many(80, () => 'id')} }`,
+      FIELDS,
+    ],
+    [
+      'fields by fragments that double: two to the hundredth',
+      `{ me { ...f0 } } ${many(100, (n) => `fragment f${n} on User { ...f${n + 1} ...f${n + 1} }`)} fragment f100 on User { id }`,
+      FIELDS,
+    ],
+    [
+      'steps of introspection by fragments: 80 MB of types',
+      `{ __schema { types { ${many(50, (n) => `a${n}: fields { ...f }`)} } } } fragment f on __Field { ${many(300, (n) => `x${n}: name`)} }`,
+      FIELDS,
+    ],
+    [
+      'aliases',
+      `{ me { ${many(101, (n) => `a${n}: id`)} } }`,
+      'Use at most 100 aliases in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'directives',
+      `{ ${many(26, () => 'me @include(if: true) @skip(if: false) { id }')} }`,
+      'Use at most 50 directives in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'fragments',
+      `{ me { ${many(51, (n) => `...f${n}`)} } } ${many(51, (n) => `fragment f${n} on User { id }`)}`,
+      'Use at most 50 spreads in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'steps',
+      `{ __type(name: "Query") { ${'ofType { '.repeat(20)} name ${'}'.repeat(20)} } }`,
+      'Nest fields at most 20 deep',
+    ],
+    [
+      'fields in another of its operations',
+      `query A { __typename } query B { me { ${many(500, () => 'id')} } }`,
+      FIELDS,
+    ],
+    [
+      'fields in a fragment that nothing spreads',
+      `query A { __typename } fragment f on User { ${many(501, () => 'id')} }`,
+      FIELDS,
+    ],
+  ])(
+    'refuse a document of too many %s, and do not even validate it',
+    async (_w, query, message) => {
+      const headers = { authorization: `Bearer ${ada.accessToken}` }
+
+      for (const round of [1, 2]) {
+        const { status, body } = await post({ query, operationName: 'A' }, headers)
+        expect([round, status, body.errors]).toEqual([
+          round,
+          400,
+          [{ message, extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } }],
+        ])
+        expect(body).not.toHaveProperty('data')
+      }
+      const [answer] = (await post([{ query }], headers)).body
+      expect(answer.errors[0].message).toBe(message)
+    },
+  )
+
+  // Q43
+  it.each([
+    ['fields', `{ me { ${many(499, () => 'id')} } }`],
+    ['aliases', `{ me { ${many(100, (n) => `a${n}: id`)} } }`],
+    ['fragments', `{ me { ${many(50, () => '...f')} } } fragment f on User { id }`],
+    ['directives', `{ ${many(25, () => 'me @include(if: true) @skip(if: false) { id }')} }`],
+  ])('let through as many %s as they allow', async (_what, query) => {
+    const { status, body } = await post({ query }, { authorization: `Bearer ${ada.accessToken}` })
+
+    expect(body).not.toHaveProperty('errors')
+    expect(status).toBe(200)
   })
 
   // Q43
