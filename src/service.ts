@@ -33,6 +33,8 @@ export interface ServiceSettings extends Settings {
   readonly signWith: string
   /** How often a document is executed before it is compiled; 2 if not given. */
   readonly compileAfter?: number
+  /** How long a client may take to send its request; 30 seconds if not given. */
+  readonly requestTimeoutMs?: number
 }
 
 /** One running node. */

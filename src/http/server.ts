@@ -44,6 +44,8 @@ export interface ServerOptions {
   readonly corsOrigins: readonly string[]
   /** Whether one proxy stands in front, whose word on the caller's address is taken. */
   readonly trustProxy: boolean
+  /** How long a client may take to send its request; 30 seconds if not given. */
+  readonly requestTimeoutMs?: number
 }
 
 /**
@@ -75,8 +77,15 @@ const NOT_OF_A_FOREIGN_PAGE = [
   'authorization',
 ]
 
-/** How long a client may take to send its request, in milliseconds. */
+/**
+ * How long a client may take to send its request, and how long the head of it, in milliseconds: whoever sends a byte now
+ * and then would hold connections for as long as he likes.
+ */
 const REQUEST_TIMEOUT_MS = 30_000
+const HEAD_TIMEOUT_MS = 10_000
+
+/** How often that is looked at. */
+const TIMEOUT_CHECK_MS = 1000
 
 /** What stands left of its entry in `X-Forwarded-For` may be the client's own invention. */
 const isNearestProxy = (_address: string, hop: number): boolean => hop === 0
@@ -87,10 +96,15 @@ const LOCAL_ORIGIN = /^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?$/
 /** The HTTP side of the service, ready to listen. Closing it lets the requests under way end. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
   const { isProduction, corsOrigins, trustProxy, keys, portcullis, replica } = options
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options
   const app = Fastify({
     trustProxy: trustProxy && isNearestProxy,
     bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
+    http: {
+      headersTimeout: Math.min(HEAD_TIMEOUT_MS, requestTimeoutMs),
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
     forceCloseConnections: 'idle',
     frameworkErrors: (error, _request, reply) => {
       void answerFault(error, reply, options.log)
@@ -187,10 +201,12 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
   })
 }
 
-/** RFC 9112 §3.2; Apollo's integration makes a URL of it. */
-function refuseMalformedHost({ hostname }: FastifyRequest): void {
+/** RFC 9112 §3.2; Apollo's integration makes a URL of it. Of two hosts a proxy may have taken the other one. */
+function refuseMalformedHost({ hostname, raw }: FastifyRequest): void {
   if (!URL.canParse(`http://${hostname}/`))
     throw new RequestError('The Host header is missing or malformed')
+  if (listHeader(raw, 'host').length > 1)
+    throw new RequestError('The Host header stands there more than once')
 }
 
 function refuseLongBatch(body: unknown): void {
@@ -227,18 +243,17 @@ function endConnectionsWhenClosing(app: FastifyInstance): void {
   })
 }
 
-/** All of them: `headers` would silently keep the first of two, and `headersDistinct` costs more than all else here. */
-function readAuthorization({
-  headers,
-  rawHeaders,
-}: IncomingMessage): string | string[] | undefined {
-  const { authorization } = headers
-  if (authorization === undefined) return undefined
+function readAuthorization(request: IncomingMessage): string[] | undefined {
+  if (request.headers.authorization === undefined) return undefined
+  return listHeader(request, 'authorization')
+}
 
+/** All of them: `headers` would silently keep the first of two, and `headersDistinct` costs more than all else here. */
+function listHeader({ rawHeaders }: IncomingMessage, wanted: string): string[] {
   const all: string[] = []
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string
-    if (name.length === 13 && name.toLowerCase() === 'authorization') {
+    if (name.length === wanted.length && name.toLowerCase() === wanted) {
       all.push(rawHeaders[at + 1] as string)
     }
   }

@@ -180,6 +180,13 @@ describe('a request that is not GraphQL over HTTP', () => {
     ['application/xml', 415],
     ['application/graphql', 415],
     ['text/plain', 400],
+    ['text/plain; application/json', 400],
+    ['text/plain, application/json', 415],
+    ['application/x-www-form-urlencoded; application/json', 415],
+    ['multipart/form-data; boundary=x; application/json', 415],
+    ['application/jsonp', 415],
+    ['application/json-patch+json', 415],
+    ['text/json', 415],
     ['nonsense', 415],
   ])('of type %s is answered %i', async (type, status) => {
     const answer = await post({ query: '{ __typename }' }, { 'content-type': type })
@@ -278,6 +285,139 @@ describe('a request that is not GraphQL over HTTP', () => {
 
     expect(answer.status).toBe(400)
     expect(reasonsOf(answer)).toEqual(['BAD_REQUEST'])
+  })
+})
+
+describe('a request that two servers could read in two ways', () => {
+  const BODY = '{"query":"{__typename}"}'
+  const CHUNKED = `18\r\n${BODY}\r\n0\r\n\r\n`
+  const SMUGGLED = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
+
+  /** The statuses of all answers that come over one connection until it closes. */
+  async function statusesOf(bytes: string): Promise<string[]> {
+    const socket = connect(Number(new URL(service.url).port), 'localhost')
+    socket.write(bytes)
+
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => status!)
+  }
+
+  // Q48, Q49
+  it.each([
+    ['a length and chunks', `Content-Length: 24\r\nTransfer-Encoding: chunked`, `0\r\n\r\n`],
+    ['chunks and a length', `Transfer-Encoding: chunked\r\nContent-Length: 24`, CHUNKED],
+    ['two lengths', 'Content-Length: 24\r\nContent-Length: 25', BODY],
+    ['the same length twice', 'Content-Length: 24\r\nContent-Length: 24', BODY],
+    ['a list of lengths', 'Content-Length: 24, 24', BODY],
+    ['a length with a sign', 'Content-Length: +24', BODY],
+    ['a negative length', 'Content-Length: -1', BODY],
+    ['a length in hexadecimal', 'Content-Length: 0x18', BODY],
+    ['an encoding that is almost chunked', 'Transfer-Encoding: xchunked', CHUNKED],
+    ['chunks that are not the last encoding', 'Transfer-Encoding: chunked, identity', CHUNKED],
+    ['two encodings', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity', CHUNKED],
+    ['a space before the colon', 'Transfer-Encoding : chunked', CHUNKED],
+    ['a folded line', 'Transfer-Encoding:\r\n chunked', CHUNKED],
+    ['a chunk’s size with a prefix', 'Transfer-Encoding: chunked', `0x${CHUNKED}`],
+    ['line feeds alone', 'X: y\nContent-Length: 24', BODY],
+    ['a carriage return alone', 'X: y\rContent-Length: 24', BODY],
+    ['a NUL byte', 'X: a\0b\r\nContent-Length: 24', BODY],
+    ['a line without a colon', 'nonsense\r\nContent-Length: 24', BODY],
+  ])('is refused, and nothing after it is read: %s', async (_what, lines, body) => {
+    const head = `POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json`
+
+    expect(await statusesOf(`${head}\r\n${lines}\r\n\r\n${body}${SMUGGLED}`)).toEqual(['400'])
+    const sound = `${head}\r\nContent-Length: 24\r\n\r\n${BODY}`
+    expect(await statusesOf(sound + SMUGGLED)).toEqual(['200', '200'])
+  })
+
+  // Q48
+  it.each(['localhost', 'evil.example'])(
+    'is refused when it has a second host: %s',
+    async (host) => {
+      for (const hosts of [
+        ['localhost', host],
+        [host, 'localhost'],
+      ]) {
+        const lines = hosts.map((name) => `Host: ${name}`)
+        const answer = await sendRaw(
+          ['POST /graphql HTTP/1.1', ...lines, 'Content-Type: application/json'],
+          BODY,
+        )
+        expect(answer.status).toBe(400)
+        expect(answer.body.errors[0].message).toBe('The Host header stands there more than once')
+      }
+    },
+  )
+
+  // Q42, Q48
+  it('does not become another by a header: the method and the path are those of its first line', async () => {
+    const logout = encodeURIComponent('mutation { logout { alreadyRevoked } }')
+    const headers = {
+      authorization: `Bearer ${ada.accessToken}`,
+      'x-http-method': 'POST',
+      'x-http-method-override': 'POST',
+      'x-method-override': 'POST',
+      'x-original-url': '/healthz',
+      'x-rewrite-url': '/healthz',
+    }
+
+    expect((await send(`/graphql?query=${logout}&_method=POST`, { headers })).status).toBe(405)
+    expect((await post({ query: ME }, { authorization: headers.authorization })).status).toBe(200)
+  })
+
+  // Q48
+  it.each(['TRACE', 'PROPFIND', 'OPTIONS'])('by %s shows nothing of itself', async (method) => {
+    const { status, body } = await sendRaw2(method)
+
+    expect([400, 404, 405]).toContain(status)
+    expect(body).not.toContain('canary')
+  })
+
+  async function sendRaw2(method: string): Promise<{ status: number; body: string }> {
+    const socket = connect(Number(new URL(service.url).port), 'localhost')
+    socket.write(
+      `${method} /graphql HTTP/1.1\r\nHost: localhost\r\nX-Secret: canary\r\nConnection: close\r\n\r\n`,
+    )
+    let body = ''
+    for await (const chunk of socket) body += String(chunk)
+    return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(body)?.[1]), body }
+  }
+
+  it('by CONNECT is not answered at all: this is no proxy', async () => {
+    expect(await statusesOf('CONNECT evil.example:443 HTTP/1.1\r\nHost: a\r\n\r\n')).toEqual([])
+  })
+})
+
+describe('a client that is slow', () => {
+  // Q43, Q58
+  it.each([
+    ['its head', 'POST /graphql HTTP/1.1\r\nHost: localhost\r\n', 'X: y\r\n'],
+    [
+      'its body',
+      'POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
+      ' ',
+    ],
+    ['nothing', '', ''],
+  ])('and sends %s by and by is cut off', async (_what, beginning, drop) => {
+    const node = await startService({ database: service.database, requestTimeoutMs: 500 })
+    const socket = connect(Number(new URL(node.url).port), 'localhost')
+    const drip = setInterval(() => socket.write(drop), 100)
+    try {
+      socket.on('error', () => undefined)
+      socket.write(beginning)
+      let text = ''
+      const startedAt = performance.now()
+      for await (const chunk of socket) text += String(chunk)
+
+      expect(text === '' ? 'HTTP/1.1 408' : text).toMatch(/^HTTP\/1\.1 408/)
+      expect(performance.now() - startedAt).toBeLessThan(15_000)
+      expect((await send('/healthz', {}, node)).status).toBe(200)
+    } finally {
+      clearInterval(drip)
+      socket.destroy()
+      await node.stop()
+    }
   })
 })
 
@@ -450,6 +590,48 @@ describe('another origin', () => {
   ])('that nobody named gets no leave: %s', async (origin) => {
     for (const { headers } of [await preflight(origin), await post({ query: ME }, { origin })]) {
       expect(headers.get('access-control-allow-origin')).toBeNull()
+    }
+  })
+
+  // Q48
+  it('is the one that the setting names, to the letter, or gets no leave', async () => {
+    const node = await startService({
+      database: service.database,
+      isProduction: true,
+      corsOrigins: ['https://app.example.com'],
+    })
+    const others = [
+      'http://app.example.com',
+      'https://app.example.com:443',
+      'https://app.example.com:8443',
+      'https://app.example.com.',
+      'https://app.example.com.evil.example',
+      'https://evil.example/https://app.example.com',
+      'https://evilapp.example.com',
+      'https://x.app.example.com',
+      'https://example.com',
+      'https://app.example.co',
+      'https://APP.example.com',
+      'https://app_example.com',
+      'https://appXexample.com',
+      'https://app.example.com@evil.example',
+      'https://app.example.com, https://evil.example',
+      'null',
+      '*',
+      'file://',
+    ]
+    try {
+      for (const origin of others) {
+        for (const { headers } of [
+          await preflight(origin, node),
+          await post({ query: ME }, { origin }, node),
+        ]) {
+          expect([origin, headers.get('access-control-allow-origin')]).toEqual([origin, null])
+          expect(headers.get('vary')).toContain('Origin')
+        }
+      }
+    } finally {
+      await node.stop()
     }
   })
 
