@@ -111,10 +111,22 @@ async function startNode(
     revocations,
     sign: createTokenSigner({ keys, issuer, audience, lifetimeSeconds }),
     lifetimeSeconds: settings.refreshTokenTtlSeconds,
+    idleSeconds: settings.sessionIdleTtlSeconds,
+    maxPerPerson: settings.maxSessionsPerUser,
     graceSeconds: settings.refreshGraceSeconds,
     readGrant: readAccountGrant,
     onReuse: ({ id: sessionId, subject }, { id: revocationId }, { ipAddress }) =>
       securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId, ipAddress }),
+    onGivenWay: ({ id: sessionId, subject }, { id: revocationId, scope, reason }, { ipAddress }) =>
+      securityLog({
+        event: 'revocation',
+        subject,
+        sessionId,
+        scope,
+        reason,
+        revocationId,
+        ipAddress,
+      }),
   })
 
   const portcullis = createPortcullis({

@@ -23,6 +23,9 @@ export interface Settings {
   readonly audience: string
   readonly accessTokenTtlSeconds: number
   readonly refreshTokenTtlSeconds: number
+  /** `null`: a session is never idle for too long. */
+  readonly sessionIdleTtlSeconds: number | null
+  readonly maxSessionsPerUser: number
   readonly refreshGraceSeconds: number
   readonly failedAttempts: AttemptLimits
   readonly reauthentication: ReauthenticationRules
@@ -60,6 +63,8 @@ const environment = z.object({
   JWT_AUDIENCE: shortText().default('portcullis'),
   ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
   REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),
+  SESSION_IDLE_TTL: wholeNumberBetween(1, 366 * DAY_SECONDS).optional(),
+  MAX_SESSIONS_PER_USER: wholeNumber(500, 1, 1_000_000),
   REFRESH_GRACE: wholeNumber(5, 0, 60),
   FAILED_ATTEMPTS_PER_ACCOUNT: wholeNumber(10, 1, 1_000_000),
   FAILED_ATTEMPTS_PER_ADDRESS: wholeNumber(100, 1, 1_000_000),
@@ -120,9 +125,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
   const parsed = environment.safeParse(given)
   const faults = parsed.success ? [] : parsed.error.issues.map((issue) => describe(issue, given))
 
-  if (given['MIGRATION_DATABASE_URL'] && !given['DATABASE_URL']) {
-    faults.push('DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL')
-  }
+  if (parsed.success) faults.push(...findContradictions(parsed.data))
   const keys = readKeys(given, faults)
   if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
   if (!parsed.success || faults.length > 0) {
@@ -146,6 +149,8 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     audience: env.JWT_AUDIENCE,
     accessTokenTtlSeconds: env.ACCESS_TOKEN_TTL,
     refreshTokenTtlSeconds: env.REFRESH_TOKEN_TTL,
+    sessionIdleTtlSeconds: env.SESSION_IDLE_TTL ?? null,
+    maxSessionsPerUser: env.MAX_SESSIONS_PER_USER,
     refreshGraceSeconds: env.REFRESH_GRACE,
     failedAttempts: {
       perAccount: env.FAILED_ATTEMPTS_PER_ACCOUNT,
@@ -166,6 +171,20 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     trustProxy: env.TRUST_PROXY === 'true',
     logLevel: env.LOG_LEVEL,
   }
+}
+
+function findContradictions(env: Environment): string[] {
+  const faults: string[] = []
+  if (env.MIGRATION_DATABASE_URL !== undefined && env.DATABASE_URL === undefined) {
+    faults.push('DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL')
+  }
+  // Nobody refreshes before the access token has expired.
+  if (env.SESSION_IDLE_TTL !== undefined && env.SESSION_IDLE_TTL <= env.ACCESS_TOKEN_TTL) {
+    faults.push(
+      `SESSION_IDLE_TTL: got "${env.SESSION_IDLE_TTL}"; expected more than ACCESS_TOKEN_TTL (${env.ACCESS_TOKEN_TTL})`,
+    )
+  }
+  return faults
 }
 
 /** Production generates nothing: what must be given is named all at once. */
@@ -265,13 +284,19 @@ function describe(
 }
 
 function wholeNumber(fallback: number, min: number, max: number): z.ZodType<number> {
+  return wholeNumberBetween(min, max).default(fallback)
+}
+
+function wholeNumberBetween(
+  min: number,
+  max: number,
+): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
   const expected = `expected a whole number from ${min} to ${max}`
   return z
     .string()
     .regex(/^\d{1,9}$/, expected)
     .transform(Number)
     .refine((value) => value >= min && value <= max, expected)
-    .default(fallback)
 }
 
 function databaseUrl(): z.ZodType<string | undefined> {
