@@ -60,7 +60,8 @@ export function createCredentials(kind: CredentialKind): Credentials {
 
 /** A token of a session of one's own making. */
 export function signToken(user: number, sessionId: string, subject = subjectOf(user)): string {
-  return sign({ subject, sessionId, roles: ['USER'], issuedAt: new Date() }).text
+  const now = new Date()
+  return sign({ subject, sessionId, roles: ['USER'], issuedAt: now, authenticatedAt: now }).text
 }
 
 function createJwt(index: number): Credential {
