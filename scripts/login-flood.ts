@@ -96,18 +96,21 @@ async function measure(what: string, url: string, token: string): Promise<void> 
 
 async function timeMe(url: string, token: string): Promise<number> {
   const start = performance.now()
-  const { status } = await ask(url, '{ me { id } }', token)
+  const { status } = await ask(url, { query: '{ me { id } }' }, token)
   if (status !== 200) throw new Error(`me was answered ${status}`)
   return performance.now() - start
 }
 
-function credentials(act: 'register' | 'login', email: string): string {
-  return `mutation { ${act}(email: "${email}", password: "${PASSWORD}") { accessToken } }`
+function credentials(act: 'register' | 'login', email: string): object {
+  const query = `mutation ($email: String!, $password: String!) {
+    ${act}(email: $email, password: $password) { accessToken }
+  }`
+  return { query, variables: { email, password: PASSWORD } }
 }
 
 async function ask(
   url: string,
-  query: string,
+  operation: object,
   token = '',
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
@@ -123,6 +126,6 @@ async function ask(
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }))
     })
     call.on('error', reject)
-    call.end(JSON.stringify({ query }))
+    call.end(JSON.stringify(operation))
   })
 }
