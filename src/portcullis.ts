@@ -142,6 +142,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
   assertName('issuer', issuer)
   assertName('audience', audience)
   assertLifetime(tokenLifetimeSeconds, store.maxTokenLifetimeSeconds)
+  assertAges(options.reauthentication)
 
   const tokens = new TokenVerifier({
     keys,
@@ -199,6 +200,15 @@ function assertName(option: string, name: unknown): void {
   throw new TypeError(
     `expected ${option} to be a name, got ${name === '' ? 'an empty one' : typeof name}`,
   )
+}
+
+function assertAges(rules: PortcullisOptions['reauthentication']): void {
+  for (const [option, seconds] of Object.entries(rules ?? {})) {
+    if (Number.isFinite(seconds) && seconds > 0) continue
+    throw new TypeError(
+      `expected reauthentication.${option} to be a positive number, got ${seconds}`,
+    )
+  }
 }
 
 function assertInstant(option: string, instant: Date | undefined): void {

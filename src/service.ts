@@ -55,7 +55,7 @@ export interface Service {
 const HASHING = {
   maxRunning: Math.max(1, Math.min(availableParallelism(), 4) - 1),
   maxWaiting: 500,
-  maxWaitMs: 15_000,
+  maxWaitMs: 30_000,
 }
 
 /** How long a stop waits for requests under way, in milliseconds. */

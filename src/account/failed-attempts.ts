@@ -168,9 +168,10 @@ function hash(parts: ReadonlyArray<string | null>): string {
  * Names whoever one address stands for.
  *
  * Of IPv6 that is the first 64 bits: a household has as many addresses beyond them as it likes (RFC 6177). An IPv4
- * address may come written as one of IPv6.
+ * address may come written as one of IPv6, and some proxies add the port, which is another for each connection.
  */
-export function networkOf(address: string): string {
+export function networkOf(text: string): string {
+  const address = text.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1')
   if (!isIPv6(address)) return address
   const canonical = new URL(`http://[${address.replace(/%.*$/, '')}]`).hostname.slice(1, -1)
 

@@ -4,9 +4,10 @@ import type { DocumentNode, ValidationRule } from 'graphql'
 import { findExcess } from '../graphql/document-size.ts'
 import type { DocumentSize } from '../graphql/document-size.ts'
 
-/** Both are needed: the rule refuses, the plugin sees to it that refusing costs nothing. */
 export interface DocumentLimits {
+  /** Refuses, also where there is no Apollo Server. */
   readonly rule: ValidationRule
+  /** Sees to it that refusing costs nothing. */
   readonly plugin: ApolloServerPlugin
 }
 
@@ -30,10 +31,11 @@ export function createDocumentLimits(limits: DocumentSize): DocumentLimits {
 
   return {
     rule: (context) => {
-      const excess = excesses.get(context.getDocument())
+      const document = context.getDocument()
+      const excess = excesses.get(document) ?? findExcess(document, limits)
       return {
         Document() {
-          if (excess !== undefined) context.reportError(new GraphQLError(excess))
+          if (excess !== null) context.reportError(new GraphQLError(excess))
         },
       }
     },

@@ -15,6 +15,9 @@ describe('one that fails is counted as', () => {
     ['zeros at the end', '2001:db8:1:2::', '2001:db8:1:2::/64'],
     ['zeros at the beginning', '::1', '0:0:0:0::/64'],
     ['one with a zone', 'fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['one of IPv4 with a port', '192.0.2.7:50123', '192.0.2.7'],
+    ['one of IPv6 with a port', '[2001:db8:1:2::1]:50123', '2001:db8:1:2::/64'],
+    ['one of IPv6 in brackets', '[2001:db8:1:2::1]', '2001:db8:1:2::/64'],
     ['what a proxy made up', 'unknown', 'unknown'],
   ])('%s', (_what, address, network) => {
     expect(networkOf(address)).toBe(network)

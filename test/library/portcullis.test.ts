@@ -288,6 +288,12 @@ describe('a recent login', () => {
   const EVERYONE = 'revokeEveryone(reason: "test") { endedSessions }'
   const REFUSED = { code: 'FORBIDDEN', reason: 'REAUTHENTICATION_REQUIRED' }
 
+  it.each([0, -1, NaN, Infinity])('of an age of %j is a mistake', (maxAgeSeconds) => {
+    expect(() => create({ reauthentication: { ...RULES, maxAgeSeconds } })).toThrow(
+      `expected reauthentication.maxAgeSeconds to be a positive number, got ${maxAgeSeconds}`,
+    )
+  })
+
   it('is not asked for unless the option is given', async () => {
     for (const act of [LOGOUT, REVOKE, EVERYONE])
       expect(await outcomeOf(create(), act)).toBe('done')
