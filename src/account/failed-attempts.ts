@@ -114,6 +114,19 @@ export class FailedAttempts {
     )
   }
 
+  async deleteExpired(limit: number): Promise<number> {
+    return runTransaction(this.#dataSource, async (manager) => {
+      const [, deleted] = await manager.query<[unknown, number]>(
+        `delete from failed_attempt where key = any(array(
+           select key from failed_attempt where expires_at <= clock_timestamp()
+           limit $1 for update skip locked
+         ))`,
+        [limit],
+      )
+      return deleted
+    })
+  }
+
   async #findAll(asked: readonly Keys[]): Promise<ReadonlyArray<readonly Standing[]>> {
     const keys = asked.flatMap(({ account, address }) => [account, address])
     const found = await read<Standing>(
@@ -126,19 +139,6 @@ export class FailedAttempts {
     return asked.map(({ account, address }) =>
       [byKey.get(account ?? ''), byKey.get(address)].filter((standing) => standing !== undefined),
     )
-  }
-
-  async deleteExpired(limit: number): Promise<number> {
-    return runTransaction(this.#dataSource, async (manager) => {
-      const [, deleted] = await manager.query<[unknown, number]>(
-        `delete from failed_attempt where key = any(array(
-           select key from failed_attempt where expires_at <= clock_timestamp()
-           limit $1 for update skip locked
-         ))`,
-        [limit],
-      )
-      return deleted
-    })
   }
 }
 

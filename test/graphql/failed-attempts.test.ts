@@ -117,6 +117,32 @@ describe('after ten failures against an account from one address', () => {
   })
 })
 
+describe('the answer to a wrong password', () => {
+  // Q09, Q36
+  it('does not tell whether somebody has the account, nor whether it is suspended', async () => {
+    const admin = await login(service, 'admin', 'console')
+    const suspended = await register(service, 'vera')
+    await register(service, 'wanda')
+    await service.graphql('mutation ($id: ID!) { suspendUser(userId: $id) { alreadySuspended } }', {
+      token: admin.accessToken,
+      variables: { id: suspended.userId },
+    })
+    const answers: object[] = []
+    for (const name of ['wanda', 'vera', 'nobody-at-all']) {
+      const { status, headers, data, errors } = await guess(name, { from: '192.0.2.90' })
+      const { date: _date, ...others } = Object.fromEntries(headers)
+      answers.push({ status, headers: others, data, errors })
+    }
+
+    expect(answers[0]).toMatchObject({
+      status: 401,
+      errors: [{ message: 'E-mail or password is wrong' }],
+    })
+    expect(answers[1]).toEqual(answers[0])
+    expect(answers[2]).toEqual(answers[0])
+  })
+})
+
 describe('a success', () => {
   it('forgets the failures before it', async () => {
     await register(service, 'grace')
