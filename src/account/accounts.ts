@@ -350,9 +350,11 @@ async function update(
   return account ?? null
 }
 
+const guid = z.guid()
+
 /** `sub` may be any text in a token that others signed. */
 function isId(text: string): boolean {
-  return z.guid().safeParse(text).success
+  return guid.safeParse(text).success
 }
 
 function normalizeEmail(email: string): string {
