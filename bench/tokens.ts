@@ -65,7 +65,8 @@ export function signToken(
   subject = subjectOf(user),
   roles: readonly string[] = ['USER'],
 ): string {
-  return sign({ subject, sessionId, roles, issuedAt: new Date() }).text
+  const now = new Date()
+  return sign({ subject, sessionId, roles, issuedAt: now, authenticatedAt: now }).text
 }
 
 function createJwt(index: number): Credential {

@@ -48,6 +48,15 @@ export const groups = [
         variables: () => ({ refreshToken: '{{refreshToken}}' }),
       },
       {
+        title: 'Prove that it is you',
+        field: 'reauthenticate',
+        hint: 'For acts that answer REAUTHENTICATION_REQUIRED.\nThis session goes on with the tokens of the answer.',
+        query: `mutation ProveIt($password: String!) {
+          reauthenticate(password: $password) { ${TOKENS} }
+        }`,
+        variables: () => ({ password: '' }),
+      },
+      {
         title: 'Change password',
         field: 'changePassword',
         hint: 'Ends all other sessions.\nThis one goes on with the tokens of the answer.',

@@ -25,6 +25,7 @@ export class AccountsAndSessions1763769600001 implements MigrationInterface {
         user_agent text,
         ip_address text,
         created_at timestamptz(3) not null,
+        authenticated_at timestamptz(3) not null,
         last_seen_at timestamptz(3) not null,
         last_issued_at timestamptz(3) not null,
         expires_at timestamptz(3) not null,

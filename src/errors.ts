@@ -101,6 +101,17 @@ export class RoleRequiredError extends PortcullisError {
   }
 }
 
+/** The caller is known and may do this, but signed in too long ago: a token is no proof that its owner is there. */
+export class ReauthenticationRequiredError extends PortcullisError {
+  constructor() {
+    super(
+      403,
+      { code: 'FORBIDDEN', reason: 'REAUTHENTICATION_REQUIRED' },
+      'Sign in again: this asks for a recent login',
+    )
+  }
+}
+
 /** The credentials are right and the account is suspended. */
 export class AccountSuspendedError extends PortcullisError {
   constructor() {
@@ -136,8 +147,8 @@ export class BadInputError extends PortcullisError {
 export class RateLimitedError extends PortcullisError {
   override readonly retryAfterSeconds: number
 
-  constructor(retryAfterSeconds: number) {
-    super(429, { code: 'RATE_LIMITED' }, `Too many attempts; try again in ${retryAfterSeconds} s`)
+  constructor(retryAfterSeconds: number, what = 'attempts') {
+    super(429, { code: 'RATE_LIMITED' }, `Too many ${what}; try again in ${retryAfterSeconds} s`)
     this.retryAfterSeconds = retryAfterSeconds
   }
 }

@@ -88,7 +88,11 @@ export type { AuthContext } from './graphql/auth-directive.ts'
 export { Authentication } from './graphql/authentication.ts'
 export type { AuthenticationOptions, Caller, Demand, TokenState } from './graphql/authentication.ts'
 export { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
-export type { OpaqueToken, RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
+export type {
+  OpaqueToken,
+  ReauthenticationRules,
+  RevocationResolverOptions,
+} from './graphql/revocation-resolvers.ts'
 export { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
 export { createStatusPlugin } from './http/wire-errors.ts'
 

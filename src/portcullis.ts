@@ -30,7 +30,7 @@ import { TokenVerifier } from './token/verifier.ts'
 /** What {@link createPortcullis} is made of: keys, names, and where revocations are kept. */
 export interface PortcullisOptions extends Pick<
   RevocationResolverOptions,
-  'findOpaqueToken' | 'readSubject' | 'assertRestorable'
+  'findOpaqueToken' | 'readSubject' | 'assertRestorable' | 'reauthentication'
 > {
   /** The same on every node ({@link createKeyRing}). */
   readonly keys: KeyRing
@@ -66,7 +66,7 @@ export interface RequestCredentials {
 }
 
 /** Whom {@link Portcullis.issue} makes a token for. */
-export interface IssueGrant extends Pick<TokenGrant, 'subject' | 'notAfter'> {
+export interface IssueGrant extends Pick<TokenGrant, 'subject' | 'notAfter' | 'authenticatedAt'> {
   /**
    * What `@auth(requires:)` is compared with.
    *
@@ -123,7 +123,8 @@ export interface Portcullis {
    * Issues an access token, at an instant that no earlier revocation reaches. Call it when your login succeeded.
    *
    * @throws {@link RevocationUnavailableError} when the store cannot draw that instant.
-   * @throws `TypeError` when the subject is no text: a number would make a token that is refused later.
+   * @throws `TypeError` when the subject is no text, or `authenticatedAt` no instant: that would make a token that is
+   * refused later.
    */
   issue(grant: IssueGrant): Promise<IssuedToken>
 
@@ -136,7 +137,7 @@ export interface Portcullis {
   /**
    * Finds out who calls, outside GraphQL: for a REST route, an upload, a WebSocket's handshake.
    *
-   * @param demand - Roles and states asked for; by default the role `USER` and an active token, as with a bare `@auth`.
+   * @param demand - Roles, states, and perhaps a recent login asked for; by default the role `USER` and an active token, as with a bare `@auth`.
    * @throws {@link PortcullisError} as a refused field; {@link httpHeadOf} and its `extensions` make the answer.
    */
   authenticate(request: RequestCredentials, demand?: Partial<Demand>): Promise<Caller>
@@ -168,6 +169,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
   assertName('issuer', issuer)
   assertName('audience', audience)
   assertLifetime(tokenLifetimeSeconds, store.maxTokenLifetimeSeconds)
+  assertAges(options.reauthentication)
 
   const tokens = new TokenVerifier({
     keys,
@@ -213,13 +215,14 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
 
     async issue({ sessionId = randomUUID(), roles = ['USER'], ...grant }) {
       assertName('subject', grant.subject)
+      assertInstant('authenticatedAt', grant.authenticatedAt)
       const issuedAt = await store.issueInstant(grant.subject)
       return { ...sign({ ...grant, roles, sessionId, issuedAt }), sessionId }
     },
 
     async authenticate(request, demand = {}) {
-      const { requires = ['USER'], accepts = ['ACTIVE'] } = demand
-      return context(request).auth.authenticate({ requires, accepts })
+      const { requires = ['USER'], accepts = ['ACTIVE'], ...others } = demand
+      return context(request).auth.authenticate({ requires, accepts, ...others })
     },
 
     startSweeper({ intervalMs = SWEEP_INTERVAL_MS, onError = warn, ...others } = {}) {
@@ -234,6 +237,20 @@ function assertName(option: string, name: unknown): void {
   throw new TypeError(
     `expected ${option} to be a name, got ${name === '' ? 'an empty one' : typeof name}`,
   )
+}
+
+function assertAges(rules: PortcullisOptions['reauthentication']): void {
+  for (const [option, seconds] of Object.entries(rules ?? {})) {
+    if (Number.isFinite(seconds) && seconds > 0) continue
+    throw new TypeError(
+      `expected reauthentication.${option} to be a positive number, got ${seconds}`,
+    )
+  }
+}
+
+function assertInstant(option: string, instant: Date | undefined): void {
+  if (instant === undefined || Number.isFinite(instant.getTime())) return
+  throw new TypeError(`expected ${option} to be a Date, got an invalid one`)
 }
 
 function assertLifetime(seconds: number, max: number): void {

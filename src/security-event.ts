@@ -5,7 +5,9 @@ export interface SecurityEvent {
   readonly event:
     | 'register'
     | 'login'
+    | 'register_failed'
     | 'login_failed'
+    | 'refresh_failed'
     | 'logout'
     | 'revocation'
     | 'restoration'
@@ -13,6 +15,7 @@ export interface SecurityEvent {
     | 'connections_cut'
     | 'refresh_token_reused'
     | 'password_changed'
+    | 'reauthenticated'
     | 'user_suspended'
     | 'user_reinstated'
     | 'roles_changed'

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { availableParallelism } from 'node:os'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
@@ -6,6 +7,7 @@ import { Accounts, readAccountGrant } from './account/accounts.ts'
 import { FailedAttempts } from './account/failed-attempts.ts'
 import { ensureFirstAdmin } from './account/first-admin.ts'
 import type { NewAdmin } from './account/first-admin.ts'
+import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
 import { migrate } from './database/migrate.ts'
 import { BadInputError } from './errors.ts'
@@ -35,6 +37,8 @@ export interface ServiceSettings extends Settings {
   readonly compileAfter?: number
   /** Milliseconds between two pings of a WebSocket; 11,000 if not given. */
   readonly pingIntervalMs?: number
+  /** How long a client may take to send its request; 30 seconds if not given. */
+  readonly requestTimeoutMs?: number
 }
 
 /** One running node. */
@@ -46,8 +50,17 @@ export interface Service {
   stop(): Promise<void>
 }
 
-/** How many failures in a quarter of an hour make a caller wait. */
-const ATTEMPT_LIMITS = { perAccount: 10, perAddress: 100, windowSeconds: 15 * 60 }
+/**
+ * How passwords wait to be hashed.
+ *
+ * They are hashed on libuv's four threads, which DNS, files and cryptography use too, and take the processor from the
+ * checks for as long: so they leave a thread and, where there are several, a processor alone.
+ */
+const HASHING = {
+  maxRunning: Math.max(1, Math.min(availableParallelism(), 4) - 1),
+  maxWaiting: 500,
+  maxWaitMs: 30_000,
+}
 
 /** How long a stop waits for requests under way, in milliseconds. */
 const DRAIN_MS = 10_000
@@ -58,7 +71,10 @@ const DRAIN_MS = 10_000
  * @throws {@link StartError} with one sentence for the person at the terminal.
  */
 export async function startService(settings: ServiceSettings, log: Logger): Promise<Service> {
-  const applied = await migrate(settings.databaseUrl)
+  const { databaseUrl, migrationDatabaseUrl } = settings
+  const applied = await migrate(migrationDatabaseUrl ?? databaseUrl)
+  // The service's own role need not be able to migrate, and finds nothing left to do: or this is another database.
+  if (migrationDatabaseUrl !== null) await migrate(databaseUrl)
   if (applied.length > 0) log.info({ migrations: applied }, 'database migrated')
 
   const dataSource = createDataSource({
@@ -92,17 +108,30 @@ async function startNode(
     sessions: sessionKeeper,
     ...(replica ? { replica } : { journal }),
   })
-  const attempts = new FailedAttempts(dataSource, ATTEMPT_LIMITS)
-  const accounts = new Accounts({ dataSource, revocations, attempts })
+  const attempts = new FailedAttempts(dataSource, settings.failedAttempts)
+  const hashing = new WorkQueue(HASHING)
+  const accounts = new Accounts({ dataSource, revocations, attempts, hashing })
   const sessions = new Sessions({
     dataSource,
     revocations,
     sign: createTokenSigner({ keys, issuer, audience, lifetimeSeconds }),
     lifetimeSeconds: settings.refreshTokenTtlSeconds,
+    idleSeconds: settings.sessionIdleTtlSeconds,
+    maxPerPerson: settings.maxSessionsPerUser,
     graceSeconds: settings.refreshGraceSeconds,
     readGrant: readAccountGrant,
     onReuse: ({ id: sessionId, subject }, { id: revocationId }, { ipAddress }) =>
       securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId, ipAddress }),
+    onGivenWay: ({ id: sessionId, subject }, { id: revocationId, scope, reason }, { ipAddress }) =>
+      securityLog({
+        event: 'revocation',
+        subject,
+        sessionId,
+        scope,
+        reason,
+        revocationId,
+        ipAddress,
+      }),
   })
 
   const portcullis = createPortcullis({
@@ -120,13 +149,21 @@ async function startNode(
       const isExpired = expiresAt.getTime() <= revocations.now() * 1000
       return { sessionId, subject, isExpired }
     },
+    reauthentication: settings.reauthentication,
     readSubject: async (userId) => (await accounts.get(userId)).id,
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
   metrics.watch(portcullis.live.connections)
   await revocations.ping()
 
-  const schemas = createServiceSchema({ portcullis, accounts, sessions, log: securityLog })
+  const schemas = createServiceSchema({
+    portcullis,
+    accounts,
+    attempts,
+    sessions,
+    log: securityLog,
+    reauthentication: settings.reauthentication,
+  })
   const app = await createServer({
     ...settings,
     ...schemas,
@@ -146,15 +183,19 @@ async function startNode(
   const following = replica ?? journal
   void following.start()
 
-  const sweeper = startSweeper({
-    sweeps: [
-      (limit) => revocations.deleteExpired(limit),
-      (limit) => sessions.deleteEnded(limit),
-      (limit) => attempts.deleteExpired(limit),
-    ],
-    intervalMs: settings.sweepIntervalSeconds * 1000,
-    onError: (error) => log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
-  })
+  const sweeper =
+    settings.sweepIntervalSeconds === 0
+      ? null
+      : startSweeper({
+          sweeps: [
+            (limit) => revocations.deleteExpired(limit),
+            (limit) => sessions.deleteEnded(limit),
+            (limit) => attempts.deleteExpired(limit),
+          ],
+          intervalMs: settings.sweepIntervalSeconds * 1000,
+          onError: (error) =>
+            log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
+        })
 
   let stopping: Promise<void> | undefined
   return {
@@ -162,7 +203,7 @@ async function startNode(
     newAdmin,
     stop: () => {
       stopping ??= drain(app)
-        .then(() => Promise.all([sweeper.stop(), following.stop()]))
+        .then(() => Promise.all([sweeper?.stop(), following.stop()]))
         .then(() => dataSource.destroy())
       return stopping
     },

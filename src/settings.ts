@@ -1,5 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
+import type { AttemptLimits } from './account/failed-attempts.ts'
+import type { ReauthenticationRules } from './graphql/revocation-resolvers.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
 
@@ -10,6 +12,8 @@ export interface Settings {
   readonly port: number
   /** `null`: start our own PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null
+  /** The same database by a role that may change its schema; `null`: that of `databaseUrl` may. */
+  readonly migrationDatabaseUrl: string | null
   readonly dataDir: string
   readonly databasePoolSize: number
   /** `null`: generate one in `dataDir`. */
@@ -19,13 +23,19 @@ export interface Settings {
   readonly audience: string
   readonly accessTokenTtlSeconds: number
   readonly refreshTokenTtlSeconds: number
+  /** `null`: a session is never idle for too long. */
+  readonly sessionIdleTtlSeconds: number | null
+  readonly maxSessionsPerUser: number
   readonly refreshGraceSeconds: number
+  readonly failedAttempts: AttemptLimits
+  readonly reauthentication: ReauthenticationRules
   readonly adminEmail: string | null
   readonly adminPassword: string | null
   /** How far behind this node's replica may be, in milliseconds; `null`: every check reads the database. */
   readonly maxStalenessMs: number | null
   readonly revokedTokenStatus: 401 | 403
   readonly journalRetentionDays: number
+  /** 0: this node does not sweep. */
   readonly sweepIntervalSeconds: number
   readonly corsOrigins: readonly string[]
   /** How many clients may stay connected to this node. */
@@ -44,12 +54,8 @@ const environment = z.object({
     .default('development'),
   HOST: z.string().min(1, 'expected a host name or address').default('127.0.0.1'),
   PORT: wholeNumber(4000, 0, 65_535),
-  DATABASE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
-    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
-    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
-    .optional(),
+  DATABASE_URL: databaseUrl(),
+  MIGRATION_DATABASE_URL: databaseUrl(),
   DATABASE_POOL_SIZE: wholeNumber(10, 2, 1000),
   DATA_DIR: z.string().min(1, 'expected a folder').default('.portcullis'),
   JWT_SECRET: z.string().optional(),
@@ -59,7 +65,14 @@ const environment = z.object({
   JWT_AUDIENCE: shortText().default('portcullis'),
   ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
   REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),
+  SESSION_IDLE_TTL: wholeNumberBetween(1, 366 * DAY_SECONDS).optional(),
+  MAX_SESSIONS_PER_USER: wholeNumber(500, 1, 1_000_000),
   REFRESH_GRACE: wholeNumber(5, 0, 60),
+  FAILED_ATTEMPTS_PER_ACCOUNT: wholeNumber(10, 1, 1_000_000),
+  FAILED_ATTEMPTS_PER_ADDRESS: wholeNumber(100, 1, 1_000_000),
+  FAILED_ATTEMPTS_WINDOW: seconds(900, DAY_SECONDS),
+  REAUTHENTICATION_MAX_AGE: seconds(DAY_SECONDS / 2, 366 * DAY_SECONDS),
+  ADMIN_REAUTHENTICATION_MAX_AGE: seconds(900, 366 * DAY_SECONDS),
   ADMIN_EMAIL: z
     .string()
     .regex(z.regexes.html5Email, 'expected an e-mail address')
@@ -76,7 +89,7 @@ const environment = z.object({
   REVOCATION_MAX_STALENESS_MS: wholeNumber(1000, 50, 60_000),
   REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
-  SWEEP_INTERVAL: seconds(60, DAY_SECONDS),
+  SWEEP_INTERVAL: wholeNumber(60, 0, DAY_SECONDS),
   CORS_ORIGINS: list().refine(
     (origins) => origins.every(isOrigin),
     'expected origins such as https://app.example.com, separated by commas',
@@ -94,7 +107,13 @@ const environment = z.object({
 type Environment = z.infer<typeof environment>
 
 /** What holds a secret is never quoted. */
-const SECRETS = new Set(['JWT_SECRET', 'JWT_PREVIOUS_KEYS', 'ADMIN_PASSWORD', 'DATABASE_URL'])
+const SECRETS = new Set([
+  'JWT_SECRET',
+  'JWT_PREVIOUS_KEYS',
+  'ADMIN_PASSWORD',
+  'DATABASE_URL',
+  'MIGRATION_DATABASE_URL',
+])
 
 /** The web IDE that talks to any server from its own origin (in development only). */
 const APOLLO_SANDBOX = 'https://studio.apollographql.com'
@@ -109,6 +128,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
   const parsed = environment.safeParse(given)
   const faults = parsed.success ? [] : parsed.error.issues.map((issue) => describe(issue, given))
 
+  if (parsed.success) faults.push(...findContradictions(parsed.data))
   const keys = readKeys(given, faults)
   if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
   if (!parsed.success || faults.length > 0) {
@@ -125,13 +145,25 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     host: env.HOST,
     port: env.PORT,
     databaseUrl: env.DATABASE_URL ?? null,
+    migrationDatabaseUrl: env.MIGRATION_DATABASE_URL ?? null,
     dataDir: env.DATA_DIR,
     databasePoolSize: env.DATABASE_POOL_SIZE,
     issuer: env.JWT_ISSUER,
     audience: env.JWT_AUDIENCE,
     accessTokenTtlSeconds: env.ACCESS_TOKEN_TTL,
     refreshTokenTtlSeconds: env.REFRESH_TOKEN_TTL,
+    sessionIdleTtlSeconds: env.SESSION_IDLE_TTL ?? null,
+    maxSessionsPerUser: env.MAX_SESSIONS_PER_USER,
     refreshGraceSeconds: env.REFRESH_GRACE,
+    failedAttempts: {
+      perAccount: env.FAILED_ATTEMPTS_PER_ACCOUNT,
+      perAddress: env.FAILED_ATTEMPTS_PER_ADDRESS,
+      windowSeconds: env.FAILED_ATTEMPTS_WINDOW,
+    },
+    reauthentication: {
+      maxAgeSeconds: env.REAUTHENTICATION_MAX_AGE,
+      adminMaxAgeSeconds: env.ADMIN_REAUTHENTICATION_MAX_AGE,
+    },
     adminEmail: env.ADMIN_EMAIL ?? null,
     adminPassword: env.ADMIN_PASSWORD ?? null,
     maxStalenessMs: env.REVOCATION_CHECK === 'replica' ? env.REVOCATION_MAX_STALENESS_MS : null,
@@ -143,6 +175,20 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     trustProxy: env.TRUST_PROXY === 'true',
     logLevel: env.LOG_LEVEL,
   }
+}
+
+function findContradictions(env: Environment): string[] {
+  const faults: string[] = []
+  if (env.MIGRATION_DATABASE_URL !== undefined && env.DATABASE_URL === undefined) {
+    faults.push('DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL')
+  }
+  // Nobody refreshes before the access token has expired.
+  if (env.SESSION_IDLE_TTL !== undefined && env.SESSION_IDLE_TTL <= env.ACCESS_TOKEN_TTL) {
+    faults.push(
+      `SESSION_IDLE_TTL: got "${env.SESSION_IDLE_TTL}"; expected more than ACCESS_TOKEN_TTL (${env.ACCESS_TOKEN_TTL})`,
+    )
+  }
+  return faults
 }
 
 /** Production generates nothing: what must be given is named all at once. */
@@ -242,13 +288,28 @@ function describe(
 }
 
 function wholeNumber(fallback: number, min: number, max: number): z.ZodType<number> {
+  return wholeNumberBetween(min, max).default(fallback)
+}
+
+function wholeNumberBetween(
+  min: number,
+  max: number,
+): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
   const expected = `expected a whole number from ${min} to ${max}`
   return z
     .string()
     .regex(/^\d{1,9}$/, expected)
     .transform(Number)
     .refine((value) => value >= min && value <= max, expected)
-    .default(fallback)
+}
+
+function databaseUrl(): z.ZodType<string | undefined> {
+  return z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
+    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
+    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
+    .optional()
 }
 
 function shortText(): z.ZodString {

@@ -50,6 +50,7 @@ describe('readSettings', () => {
       host: '127.0.0.1',
       port: 4000,
       databaseUrl: null,
+      migrationDatabaseUrl: null,
       dataDir: '.portcullis',
       databasePoolSize: 10,
       signWith: null,
@@ -58,7 +59,11 @@ describe('readSettings', () => {
       audience: 'portcullis',
       accessTokenTtlSeconds: 900,
       refreshTokenTtlSeconds: 2_592_000,
+      sessionIdleTtlSeconds: null,
+      maxSessionsPerUser: 500,
       refreshGraceSeconds: 5,
+      failedAttempts: { perAccount: 10, perAddress: 100, windowSeconds: 900 },
+      reauthentication: { maxAgeSeconds: 43_200, adminMaxAgeSeconds: 900 },
       adminEmail: null,
       adminPassword: null,
       maxStalenessMs: null,
@@ -71,6 +76,51 @@ describe('readSettings', () => {
     })
   })
 
+  it('takes the limits of failed attempts', () => {
+    const env = {
+      FAILED_ATTEMPTS_PER_ACCOUNT: '3',
+      FAILED_ATTEMPTS_PER_ADDRESS: '1000',
+      FAILED_ATTEMPTS_WINDOW: '60',
+    }
+    expect(readSettings(env).failedAttempts).toEqual({
+      perAccount: 3,
+      perAddress: 1000,
+      windowSeconds: 60,
+    })
+    expect(namesIn(faultsOf({ FAILED_ATTEMPTS_PER_ADDRESS: '0' }))).toEqual([
+      'FAILED_ATTEMPTS_PER_ADDRESS',
+    ])
+  })
+
+  it('takes how recent a login must be', () => {
+    const env = { REAUTHENTICATION_MAX_AGE: '3600', ADMIN_REAUTHENTICATION_MAX_AGE: '60' }
+    expect(readSettings(env).reauthentication).toEqual({
+      maxAgeSeconds: 3600,
+      adminMaxAgeSeconds: 60,
+    })
+  })
+
+  // Q54
+  it('refuses an idle limit that would end sessions in use', () => {
+    expect(faultsOf({ SESSION_IDLE_TTL: '900' })).toEqual([
+      'SESSION_IDLE_TTL: got "900"; expected more than ACCESS_TOKEN_TTL (900)',
+    ])
+    expect(faultsOf({ SESSION_IDLE_TTL: 'never' })).toEqual([
+      'SESSION_IDLE_TTL: got "never"; expected a whole number from 1 to 31622400',
+    ])
+    const { sessionIdleTtlSeconds } = readSettings({
+      SESSION_IDLE_TTL: '61',
+      ACCESS_TOKEN_TTL: '60',
+    })
+    expect(sessionIdleTtlSeconds).toBe(61)
+  })
+
+  it('refuses migrations of a database that is not the one in use', () => {
+    expect(faultsOf({ MIGRATION_DATABASE_URL: DATABASE })).toEqual([
+      'DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL',
+    ])
+  })
+
   it('takes the bound of the replica where there is one', () => {
     const env = { REVOCATION_CHECK: 'replica', REVOCATION_MAX_STALENESS_MS: '200' }
     expect(readSettings(env).maxStalenessMs).toBe(200)
@@ -78,8 +128,10 @@ describe('readSettings', () => {
 
   it('takes an empty variable for one that is not given', () => {
     const names = `
-      NODE_ENV HOST PORT DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
+      NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
+      FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
+      REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
       JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
       .trim()
@@ -114,6 +166,8 @@ describe('readSettings', () => {
     ['ACCESS_TOKEN_TTL', '86400', 'accessTokenTtlSeconds', 86_400],
     ['REFRESH_TOKEN_TTL', '1', 'refreshTokenTtlSeconds', 1],
     ['REFRESH_GRACE', '0', 'refreshGraceSeconds', 0],
+    ['SESSION_IDLE_TTL', '3600', 'sessionIdleTtlSeconds', 3600],
+    ['MAX_SESSIONS_PER_USER', '5', 'maxSessionsPerUser', 5],
     ['ADMIN_EMAIL', 'ada@example.com', 'adminEmail', 'ada@example.com'],
     ['ADMIN_PASSWORD', 'a gate of iron, öl', 'adminPassword', 'a gate of iron, öl'],
     ['REVOCATION_CHECK', 'database', 'maxStalenessMs', null],
@@ -123,6 +177,7 @@ describe('readSettings', () => {
     ['REVOKED_TOKEN_STATUS', '403', 'revokedTokenStatus', 403],
     ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
     ['SWEEP_INTERVAL', '5', 'sweepIntervalSeconds', 5],
+    ['SWEEP_INTERVAL', '0', 'sweepIntervalSeconds', 0],
     ['TRUST_PROXY', 'true', 'trustProxy', true],
     ['TRUST_PROXY', 'false', 'trustProxy', false],
     ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
@@ -153,7 +208,7 @@ describe('readSettings', () => {
     ['REFRESH_TOKEN_TTL', '-900', 'a whole number from 1 to 31622400'],
     ['REFRESH_GRACE', '61', 'a whole number from 0 to 60'],
     ['JOURNAL_RETENTION_DAYS', '0', 'a whole number from 1 to 36500'],
-    ['SWEEP_INTERVAL', '0', 'a whole number from 1 to 86400'],
+    ['SWEEP_INTERVAL', '-1', 'a whole number from 0 to 86400'],
     ['ADMIN_EMAIL', 'ada', 'an e-mail address'],
     ['ADMIN_EMAIL', 'ada@example.com, grace@example.com', 'an e-mail address'],
     ['ADMIN_EMAIL', ' ada@example.com', 'an e-mail address'],

@@ -90,8 +90,8 @@ async function runRound(arena: Arena, round: number): Promise<Round> {
 /** What so many sign-ins would have left, without their refresh tokens. */
 async function addSessions(database: Database, first: number, count: number): Promise<void> {
   await database.query(
-    `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
-     select md5('session' || n)::uuid, 'subject-' || n, now(), now(), now(), now() + interval '1 day'
+    `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
+     select md5('session' || n)::uuid, 'subject-' || n, now(), now(), now(), now(), now() + interval '1 day'
      from generate_series($1::bigint, $2::bigint) as n`,
     [first, first + count - 1],
   )
@@ -226,8 +226,8 @@ async function logOutEverywhere(
 ): Promise<string[]> {
   const people = Array.from({ length: PEOPLE }, () => randomUUID())
   await database.query(
-    `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
-     select gen_random_uuid(), subject, now(), now(), now(), now() + interval '1 day'
+    `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
+     select gen_random_uuid(), subject, now(), now(), now(), now(), now() + interval '1 day'
      from unnest($1::text[]) as subject, generate_series(1, $2::integer)`,
     [people, sessions],
   )

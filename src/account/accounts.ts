@@ -9,13 +9,23 @@ import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { Device, IssuedTokens, ReadGrant, Sessions } from '../session/sessions.ts'
 import type { Account, Role } from './entities.ts'
-import type { FailedAttempts } from './failed-attempts.ts'
+import type { Attempt, FailedAttempts } from './failed-attempts.ts'
 import { checkNewPassword, hashPassword, isPassword } from './password.ts'
+import type { WorkQueue } from './work-queue.ts'
 
 export interface AccountsOptions {
   readonly dataSource: DataSource
   readonly revocations: PostgresRevocationStore
   readonly attempts: FailedAttempts
+  /** Where passwords wait to be hashed. */
+  readonly hashing: WorkQueue
+}
+
+/** What somebody types, and the address that they type it at. */
+export interface CredentialsFrom {
+  readonly email: string
+  readonly password: string
+  readonly from: string | null
 }
 
 /** A change of an account. */
@@ -43,6 +53,11 @@ const findByIds = {
   text: `select ${columns} from account where id = any($1::uuid[])`,
 }
 
+const findByEmails = {
+  name: 'portcullis-find-accounts-by-email',
+  text: `select ${columns} from account where email = any($1::text[])`,
+}
+
 /** How long a look-up of people may take, in milliseconds. */
 const READ_TIMEOUT_MS = 2000
 
@@ -51,31 +66,46 @@ export class Accounts {
   readonly #options: AccountsOptions
   /** Whoever asks who they are at the same time shares a statement. */
   readonly #findTogether = createBatched<string, Account | null>((ids) => this.#findAll(ids))
+  readonly #findByEmailTogether = createBatched<string, Account | null>((emails) =>
+    this.#findAllByEmail(emails),
+  )
 
   constructor(options: AccountsOptions) {
     this.#options = options
   }
 
   /**
-   * Checks what a person registers with.
+   * Registers a person.
    *
-   * @returns The new id, and the grant that makes the account in the transaction which opens its first session: both, or
-   * neither.
-   * @throws {@link BadInputError} when e-mail or password will not do; the grant does when the e-mail is taken.
+   * @param open - Opens the first session of a new id, with the grant that makes the account in the same transaction:
+   * both, or neither.
+   * @throws {@link BadInputError} when e-mail or password will not do, or the e-mail is taken: that is a failed attempt,
+   * because it tells who has an account.
+   * @throws {@link RateLimitedError} after too many failures.
    */
-  async prepare(email: string, password: string): Promise<{ id: string; make: ReadGrant }> {
+  async register<Opened>(
+    { email, password, from }: CredentialsFrom,
+    open: (id: string, make: ReadGrant) => Promise<Opened>,
+  ): Promise<Opened> {
     const address = readEmail(email)
     checkNewPassword(password, 'password')
+    const attempt: Attempt = { kind: 'SIGN_IN', of: address, from }
+    await this.#options.attempts.check(attempt)
 
     const id = randomUUID()
-    const passwordHash = await hashPassword(password)
-    return { id, make: async (manager) => insert(manager, id, address, passwordHash, ['USER']) }
+    const passwordHash = await this.#hash(password)
+    try {
+      return await open(id, (manager) => insert(manager, id, address, passwordHash, ['USER']))
+    } catch (error) {
+      if (isEmailTaken(error)) await this.#options.attempts.count(attempt)
+      throw error
+    }
   }
 
   /** Makes an account for whose password somebody else answers. */
   async create(email: string, password: string, roles: readonly Role[]): Promise<Account> {
     const address = readEmail(email)
-    const passwordHash = await hashPassword(password)
+    const passwordHash = await this.#hash(password)
     return this.#run((manager) => insert(manager, randomUUID(), address, passwordHash, roles))
   }
 
@@ -83,20 +113,26 @@ export class Accounts {
    * Finds the account that an e-mail address and a password belong to.
    *
    * @throws {@link InvalidCredentialsError} when they do not belong together.
-   * @throws {@link RateLimitedError} after too many failures.
+   * @throws {@link RateLimitedError} after too many failures, or when too many passwords wait to be checked.
    */
-  async checkCredentials(email: string, password: string, from: string | null): Promise<Account> {
-    const attempt = { of: normalizeEmail(email), from }
-    await this.#options.attempts.check(attempt)
+  async checkCredentials({ email, password, from }: CredentialsFrom): Promise<Account> {
+    const { attempts, hashing } = this.#options
+    const attempt: Attempt = { kind: 'SIGN_IN', of: normalizeEmail(email), from }
+    await attempts.check(attempt)
 
     const account = await this.findByEmail(email)
-    if (!(await isPassword(password, account?.passwordHash ?? null)) || !account) {
-      await this.#options.attempts.count(attempt)
+    const isRight = await hashing.run(async () => {
+      // A flood that came before there was anything to count ends here, and costs no hashing.
+      await attempts.check(attempt)
+      return isPassword(password, account?.passwordHash ?? null)
+    })
+    if (!isRight || !account) {
+      await attempts.count(attempt)
       throw new InvalidCredentialsError()
     }
     // Guesses sent all at once must not outrun the count.
-    await this.#options.attempts.check(attempt)
-    await this.#options.attempts.forget(attempt)
+    await attempts.check(attempt)
+    await attempts.forget(attempt)
     return account
   }
 
@@ -121,14 +157,8 @@ export class Accounts {
   }
 
   async findByEmail(email: string): Promise<Account | null> {
-    if (!isEmail(normalizeEmail(email))) return null
-    return this.#run(async (manager) => {
-      const [account] = await manager.query<Account[]>(
-        `select ${columns} from account where email = $1`,
-        [normalizeEmail(email)],
-      )
-      return account ?? null
-    })
+    const address = normalizeEmail(email)
+    return isEmail(address) ? this.#findByEmailTogether(address) : null
   }
 
   async hasAdmin(): Promise<boolean> {
@@ -147,7 +177,7 @@ export class Accounts {
     current: { sessionId: string; device: Device; sessions: Sessions },
   ): Promise<IssuedTokens> {
     checkNewPassword(newPassword, 'newPassword')
-    const passwordHash = await hashPassword(newPassword)
+    const passwordHash = await this.#hash(newPassword)
 
     const { revocations } = this.#options
     const { revocation, tokens } = await this.#run(async (manager) => {
@@ -250,6 +280,17 @@ export class Accounts {
     return ids.map((id) => byId.get(id) ?? null)
   }
 
+  async #findAllByEmail(emails: readonly string[]): Promise<ReadonlyArray<Account | null>> {
+    const { dataSource } = this.#options
+    const found = await read<Account>(dataSource, findByEmails, [emails], READ_TIMEOUT_MS)
+    const byEmail = new Map(found.map((account) => [account.email, account]))
+    return emails.map((email) => byEmail.get(email) ?? null)
+  }
+
+  async #hash(password: string): Promise<string> {
+    return this.#options.hashing.run(() => hashPassword(password))
+  }
+
   async #run<Result>(work: (manager: EntityManager) => Promise<Result>): Promise<Result> {
     return runTransaction(this.#options.dataSource, work)
   }
@@ -297,6 +338,10 @@ async function insert(
   return account
 }
 
+function isEmailTaken(error: unknown): boolean {
+  return error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN'
+}
+
 async function update(
   manager: EntityManager,
   id: string,
@@ -311,9 +356,11 @@ async function update(
   return account ?? null
 }
 
+const guid = z.guid()
+
 /** `sub` may be any text in a token that others signed. */
 function isId(text: string): boolean {
-  return z.guid().safeParse(text).success
+  return guid.safeParse(text).success
 }
 
 function normalizeEmail(email: string): string {

@@ -48,7 +48,8 @@ export async function isPassword(password: string, passwordHash: string | null):
   if (Buffer.byteLength(typed) > MAX_BYTES) return false
 
   decoy ??= hashPassword('nobody has this password')
-  const isMatch = await verify(passwordHash ?? (await decoy), typed)
+  const nobody = await decoy
+  const isMatch = await verify(passwordHash ?? nobody, typed)
   return isMatch && passwordHash !== null
 }
 

@@ -6,13 +6,16 @@ import { createDataSource } from './data-source.ts'
 /** Any number that nothing else in the database locks. */
 const MIGRATION_LOCK = 7_065_711_629_303
 
+/** The SQLSTATE of what a role may not do. */
+const INSUFFICIENT_PRIVILEGE = '42501'
+
 /**
  * Brings the database's schema up to date; nodes that start together take turns.
  *
  * @param options.waitMs - How long to wait for another node's migrations, in milliseconds.
  * @returns The names of the migrations that were run.
- * @throws {@link StartError} when the database cannot be reached, or has a newer schema than this release, or when a
- * migration fails: of that one nothing is left.
+ * @throws {@link StartError} when the database cannot be reached, or has a newer schema than this release, when it has
+ * an older one and the role may not change that, or when a migration fails: of that one nothing is left.
  */
 export async function migrate(
   url: string,
@@ -28,11 +31,17 @@ export async function migrate(
   const runner = dataSource.createQueryRunner()
   try {
     await lock(runner, waitMs)
-    await refuseNewerSchema(dataSource, runner)
-    const migrations = await dataSource.runMigrations()
-    return migrations.map(({ name }) => name)
+    const missing = await findMissing(dataSource, runner)
+    // Even with nothing to run TypeORM would ask for rights that the service's own role need not have.
+    if (missing.length > 0) await dataSource.runMigrations()
+    return missing
   } catch (error) {
     if (error instanceof StartError) throw error
+    if ((error as { code?: unknown }).code === INSUFFICIENT_PRIVILEGE) {
+      throw new StartError(
+        `The role of ${describe(url)} may not bring the schema up to date (${reasonOf(error)}); set MIGRATION_DATABASE_URL to one that owns it`,
+      )
+    }
     throw new StartError(`Cannot migrate the database at ${describe(url)}: ${reasonOf(error)}`)
   } finally {
     // The lock goes with the connection.
@@ -57,22 +66,27 @@ async function lock(runner: QueryRunner, waitMs: number): Promise<void> {
   }
 }
 
-async function refuseNewerSchema(dataSource: DataSource, runner: QueryRunner): Promise<void> {
+/** @returns The names of the migrations that are still to be run, in order. */
+async function findMissing(
+  dataSource: DataSource,
+  runner: QueryRunner,
+): Promise<readonly string[]> {
+  const all = dataSource.migrations.map(({ name = '' }) => name)
   const [table] = (await runner.query(`select to_regclass('migration') as name`)) as [
     { name: string | null },
   ]
-  if (table.name === null) return
+  if (table.name === null) return all
 
-  const known = new Set(dataSource.migrations.map(({ name }) => name))
   const applied = (await runner.query(`select name from migration order by id`)) as Array<{
     name: string
   }>
-  const unknown = applied.find(({ name }) => !known.has(name))
+  const unknown = applied.find(({ name }) => !all.includes(name))
   if (unknown) {
     throw new StartError(
       `The database has a schema that this release does not know (migration ${unknown.name}); start the release that made it, or a newer one`,
     )
   }
+  return all.filter((name) => !applied.some((one) => one.name === name))
 }
 
 /** Host, port and database of a URL: what may be shown of it. */

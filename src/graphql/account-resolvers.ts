@@ -12,6 +12,8 @@ import type { PortcullisError } from '../errors.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { IssuedTokens, Sessions } from '../session/sessions.ts'
 import type { Demand } from './authentication.ts'
+import { demandRecent } from './revocation-resolvers.ts'
+import type { ReauthenticationRules } from './revocation-resolvers.ts'
 import { readDeviceOf } from './context.ts'
 import type { ServiceContext } from './context.ts'
 import { readDevice, readId, readNote, readReason } from './input.ts'
@@ -21,6 +23,7 @@ export interface AccountResolverOptions {
   readonly accounts: Accounts
   readonly sessions: Sessions
   readonly log: SecurityLog
+  readonly reauthentication?: ReauthenticationRules
 }
 
 interface Credentials {
@@ -34,13 +37,17 @@ interface UserArgs {
   readonly note?: string | null
 }
 
+const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
 
 export function createAccountResolvers({
   accounts,
   sessions,
   log,
+  reauthentication,
 }: AccountResolverOptions): IResolvers {
+  const recentUser = demandRecent(USER, reauthentication?.maxAgeSeconds)
+
   async function me(_parent: unknown, _args: object, { auth }: ServiceContext): Promise<Account> {
     return getCallersAccount(await auth.authenticate())
   }
@@ -62,10 +69,15 @@ export function createAccountResolvers({
     { email, password }: Credentials,
     context: ServiceContext,
   ): Promise<object> {
-    const { id, make } = await accounts.prepare(email, password)
-    const tokens = await sessions.open(id, readDeviceOf(context, null), make)
+    const { ipAddress } = context
+    const device = readDeviceOf(context, null)
+    const tokens = await logFailure('register_failed', email, context, () =>
+      accounts.register({ email, password, from: ipAddress }, (id, make) =>
+        sessions.open(id, device, make),
+      ),
+    )
 
-    log({ event: 'register', actor: id, ipAddress: context.ipAddress })
+    log({ event: 'register', actor: tokens.session.subject, ipAddress })
     return toAuthPayload(tokens)
   }
 
@@ -76,8 +88,8 @@ export function createAccountResolvers({
   ): Promise<object> {
     const name = readDevice(device)
     const { ipAddress } = context
-    const tokens = await logFailure(email, context, async () => {
-      const account = await accounts.checkCredentials(email, password, ipAddress)
+    const tokens = await logFailure('login_failed', email, context, async () => {
+      const account = await accounts.checkCredentials({ email, password, from: ipAddress })
       return signIn(account, name, context)
     })
 
@@ -91,17 +103,29 @@ export function createAccountResolvers({
     args: { currentPassword: string; newPassword: string },
     context: ServiceContext,
   ): Promise<object> {
-    const { subject, sessionId } = await context.auth.authenticate()
-    const { email } = await getCallersAccount({ subject })
+    const { subject, sessionId } = await context.auth.authenticate(recentUser)
     const { ipAddress } = context
-    const account = await logFailure(email, context, () =>
-      accounts.checkCredentials(email, args.currentPassword, ipAddress),
-    )
+    const account = await proveToBe(subject, args.currentPassword, context)
 
     const device = readDeviceOf(context, null)
     const current = { sessionId, device, sessions }
     const tokens = await accounts.changePassword(account, args.newPassword, current)
     log({ event: 'password_changed', actor: subject, sessionId, ipAddress })
+    return toAuthPayload(tokens)
+  }
+
+  async function reauthenticate(
+    _parent: unknown,
+    { password }: { password: string },
+    context: ServiceContext,
+  ): Promise<object> {
+    const { subject, sessionId } = await context.auth.authenticate()
+    const account = await proveToBe(subject, password, context)
+
+    const device = readDeviceOf(context, null)
+    const grant = accounts.grantTo(account)
+    const tokens = await sessions.reauthenticate(sessionId, account.id, device, grant)
+    log({ event: 'reauthenticated', actor: subject, sessionId, ipAddress: context.ipAddress })
     return toAuthPayload(tokens)
   }
 
@@ -156,6 +180,18 @@ export function createAccountResolvers({
     return account
   }
 
+  /** A wrong password here is a failed login: whoever holds a stolen token must not guess it. */
+  async function proveToBe(
+    subject: string,
+    password: string,
+    context: ServiceContext,
+  ): Promise<Account> {
+    const { email } = await getCallersAccount({ subject })
+    return logFailure('login_failed', email, context, () =>
+      accounts.checkCredentials({ email, password, from: context.ipAddress }),
+    )
+  }
+
   async function signIn(
     account: Account,
     deviceName: string | null,
@@ -167,6 +203,7 @@ export function createAccountResolvers({
 
   /** Names the account and not what was typed: people type passwords into the wrong box. */
   async function logFailure<Result>(
+    event: 'login_failed' | 'register_failed',
     email: string,
     { ipAddress }: ServiceContext,
     act: () => Promise<Result>,
@@ -174,10 +211,10 @@ export function createAccountResolvers({
     try {
       return await act()
     } catch (error) {
-      if (isFailedLogin(error)) {
+      if (isFailedAttempt(error)) {
         const subject = (await accounts.findByEmail(email))?.id ?? null
         const { code, reason = code } = error.extensions
-        log({ event: 'login_failed', subject, reason, ipAddress })
+        log({ event, subject, reason, ipAddress })
       }
       throw error
     }
@@ -189,6 +226,7 @@ export function createAccountResolvers({
       register,
       login,
       changePassword,
+      reauthenticate,
       suspendUser,
       reinstateUser,
       setUserRoles,
@@ -197,8 +235,9 @@ export function createAccountResolvers({
   }
 }
 
-function isFailedLogin(error: unknown): error is PortcullisError {
+function isFailedAttempt(error: unknown): error is PortcullisError {
   return (
+    (error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN') ||
     error instanceof InvalidCredentialsError ||
     error instanceof AccountSuspendedError ||
     error instanceof RateLimitedError

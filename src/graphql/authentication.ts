@@ -1,4 +1,5 @@
 import {
+  ReauthenticationRequiredError,
   RoleRequiredError,
   TokenExpiredError,
   TokenInvalidError,
@@ -24,6 +25,8 @@ export interface Demand {
   readonly requires: readonly string[]
   /** States in which a token is let through. */
   readonly accepts: readonly TokenState[]
+  /** How long ago the person may have signed in, in seconds; any time, when not given. */
+  readonly maxLoginAgeSeconds?: number
 }
 
 /** One request's credentials, and the parts that judge them. */
@@ -87,7 +90,8 @@ export class Authentication {
     const isMet =
       this.#caller !== null &&
       demand.accepts.includes('ACTIVE') &&
-      findMissingRole(this.#caller, demand) === undefined
+      findMissingRole(this.#caller, demand) === undefined &&
+      this.#isRecent(this.#caller, demand)
     if (isMet) this.#lastMet = demand
     return isMet
   }
@@ -96,8 +100,8 @@ export class Authentication {
    * Finds out who calls.
    *
    * @throws {@link TokenMissingError}, {@link TokenInvalidError}, {@link TokenExpiredError}, {@link TokenRevokedError}
-   * when the token will not do; {@link RoleRequiredError} when it lacks a role; {@link RevocationUnavailableError} when
-   * the store cannot say.
+   * when the token will not do; {@link RoleRequiredError} when it lacks a role; {@link ReauthenticationRequiredError}
+   * when its login is too old; {@link RevocationUnavailableError} when the store cannot say.
    */
   async authenticate(demand: Demand = ACTIVE_USER): Promise<Caller> {
     this.#wasAsked = true
@@ -106,6 +110,7 @@ export class Authentication {
 
     const missing = findMissingRole(token, demand)
     if (missing !== undefined) throw new RoleRequiredError(missing)
+    if (!this.#isRecent(token, demand)) throw new ReauthenticationRequiredError()
     return token
   }
 
@@ -134,6 +139,11 @@ export class Authentication {
     if (rulesOut === undefined) return null
     const token = this.#read()
     return !(token instanceof Error) && !tokens.isExpired(token) && rulesOut(token) ? token : null
+  }
+
+  #isRecent(token: Token, { maxLoginAgeSeconds }: Demand): boolean {
+    if (maxLoginAgeSeconds === undefined) return true
+    return this.#options.tokens.loginAgeOf(token) <= maxLoginAgeSeconds
   }
 
   #verify(): Token {

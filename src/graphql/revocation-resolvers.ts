@@ -27,12 +27,25 @@ export interface RevocationResolverOptions {
   readonly revocations: RevocationStore
   readonly check: RevocationCheck
   readonly log?: SecurityLog
+  /** How recent a login must be for acts that reach far; not given, any login will do. */
+  readonly reauthentication?: ReauthenticationRules
   /** Finds the session of a token that is no JWT: a refresh token. */
   readonly findOpaqueToken?: (text: string) => Promise<OpaqueToken | null>
   /** Turns the `userId` of `revokeUser` into a subject, or throws when there is no such person. */
   readonly readSubject?: (userId: string) => Promise<string>
   /** Throws when a revocation must not be undone now. */
   readonly assertRestorable?: (revocation: Revocation) => Promise<void>
+}
+
+/**
+ * How long ago somebody may have signed in who wants to act on all sessions at once, in seconds. A token that does not
+ * say when (`auth_time`) is not recent.
+ */
+export interface ReauthenticationRules {
+  /** For the person's own: `logoutAllDevices`, `changePassword`. */
+  readonly maxAgeSeconds: number
+  /** For others': `revokeUser`, `revokeEveryone`. */
+  readonly adminMaxAgeSeconds: number
 }
 
 /** The session that a refresh token carries. */
@@ -57,11 +70,14 @@ interface RevokeArgs {
 
 type ListArgs = PageArgs & { readonly filter?: RevocationFilter | null }
 
+const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 const WHOEVER_SIGNED_IN: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
 
 /** Makes the resolvers for `revocationTypeDefs`, on a store of yours. */
 export function createRevocationResolvers(options: RevocationResolverOptions): IResolvers {
-  const { tokens, revocations, check, log } = options
+  const { tokens, revocations, check, log, reauthentication } = options
+  const recentUser = demandRecent(USER, reauthentication?.maxAgeSeconds)
+  const recentAdmin = demandRecent(ADMIN, reauthentication?.adminMaxAgeSeconds)
 
   async function revoke(
     event: 'logout' | 'revocation',
@@ -95,7 +111,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     { keepCurrent },
     { auth },
   ) => {
-    const { subject, sessionId } = await auth.authenticate()
+    const { subject, sessionId } = await auth.authenticate(recentUser)
 
     const target = {
       scope: 'SUBJECT',
@@ -144,7 +160,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   }
 
   const revokeUser: Resolve<RevokeArgs & { userId: string }> = async (_parent, args, { auth }) => {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const why = {
       reason: readReason(args.reason, 'revoked_by_admin'),
       note: readNote(args.note),
@@ -157,7 +173,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   }
 
   const revokeEveryone: Resolve<RevokeArgs> = async (_parent, args, { auth }) => {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const why = {
       reason: readReason(args.reason, 'revoked_by_admin'),
       note: readNote(args.note),
@@ -249,6 +265,11 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     Query: { tokenStatus, revocations: listRevocations, revocationEvents: listEvents },
     Mutation: { logout, logoutAllDevices, revokeToken, revokeUser, revokeEveryone, restore },
   }
+}
+
+/** @param maxLoginAgeSeconds - `undefined` for any. */
+export function demandRecent(demand: Demand, maxLoginAgeSeconds: number | undefined): Demand {
+  return maxLoginAgeSeconds === undefined ? demand : { ...demand, maxLoginAgeSeconds }
 }
 
 const revocationCursor: CursorForm<RevocationCursor> = {

@@ -5,9 +5,11 @@ import { createAccountResolvers } from './account-resolvers.ts'
 import type { AccountResolverOptions } from './account-resolvers.ts'
 import { listUndeclaredRootFields } from './auth-directive.ts'
 import { createSessionResolvers } from './session-resolvers.ts'
+import type { SessionResolverOptions } from './session-resolvers.ts'
 import { serviceTypeDefs } from './type-defs.ts'
 
-export interface ServiceSchemaOptions extends AccountResolverOptions {
+export interface ServiceSchemaOptions
+  extends AccountResolverOptions, Omit<SessionResolverOptions, 'revocations'> {
   readonly portcullis: Portcullis
 }
 

@@ -1,5 +1,7 @@
 import type { IResolvers } from '@graphql-tools/utils'
 import type { Accounts } from '../account/accounts.ts'
+import type { FailedAttempts } from '../account/failed-attempts.ts'
+import { InvalidRefreshTokenError } from '../errors.ts'
 import type { RevocationStore } from '../revocation/store.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { Session } from '../session/entities.ts'
@@ -12,6 +14,7 @@ import { createUnknownIdError, isId, readReason } from './input.ts'
 export interface SessionResolverOptions {
   readonly sessions: Sessions
   readonly accounts: Accounts
+  readonly attempts: FailedAttempts
   readonly revocations: RevocationStore
   readonly log: SecurityLog
 }
@@ -33,7 +36,7 @@ export function toAuthPayload({ accessToken, refreshToken, session }: IssuedToke
 }
 
 export function createSessionResolvers(options: SessionResolverOptions): IResolvers {
-  const { sessions, accounts, revocations, log } = options
+  const { sessions, accounts, attempts, revocations, log } = options
 
   async function listSessions(
     _parent: unknown,
@@ -50,7 +53,32 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
     { refreshToken }: { refreshToken: string },
     context: ServiceContext,
   ): Promise<object> {
-    return toAuthPayload(await sessions.refresh(refreshToken, readDeviceOf(context, null)))
+    const attempt = { kind: 'REFRESH', of: null, from: context.ipAddress } as const
+    await attempts.check(attempt)
+    try {
+      return toAuthPayload(await sessions.refresh(refreshToken, readDeviceOf(context, null)))
+    } catch (error) {
+      if (error instanceof InvalidRefreshTokenError) await countFailure(refreshToken, context)
+      throw error
+    }
+  }
+
+  /**
+   * A token that was one of ours is no guess: it is held against its session only, because when everybody's sessions
+   * ended those of a whole office come back, from one address.
+   */
+  async function countFailure(refreshToken: string, { ipAddress }: ServiceContext): Promise<void> {
+    const session = await sessions.findByRefreshToken(refreshToken)
+    log({
+      event: 'refresh_failed',
+      subject: session?.subject ?? null,
+      sessionId: session?.id ?? null,
+      ipAddress,
+    })
+    await attempts.count(
+      { kind: 'REFRESH', of: session?.id ?? null, from: ipAddress },
+      { isGuess: session === null },
+    )
   }
 
   async function revokeSession(

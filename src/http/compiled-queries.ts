@@ -6,7 +6,7 @@ import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { findDemands } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication, Demand } from '../graphql/authentication.ts'
-import { countFields } from '../graphql/field-count.ts'
+import { countFields } from '../graphql/document-size.ts'
 
 export interface CompiledQueriesOptions {
   /** With `@auth` in force: documents are validated against it, and it says what their fields ask of a caller. */

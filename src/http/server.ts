@@ -22,6 +22,7 @@ import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
 import { createCompiledQueries } from './compiled-queries.ts'
+import { createDocumentLimits } from './document-limits.ts'
 import { createEventStreams, wantsEventStream } from './event-streams.ts'
 import { registerExplorer } from './explorer.ts'
 import { registerHealth } from './health.ts'
@@ -51,6 +52,8 @@ export interface ServerOptions {
   readonly pingIntervalMs?: number
   /** Whether one proxy stands in front, whose word on the caller's address is taken. */
   readonly trustProxy: boolean
+  /** How long a client may take to send its request; 30 seconds if not given. */
+  readonly requestTimeoutMs?: number
 }
 
 /**
@@ -68,6 +71,13 @@ const MAX_BATCH = 10
 const MAX_ROOT_FIELDS = 50
 
 /**
+ * What one operation may ask for, when the fields of a fragment are counted as often as it is spread: 2,000 tokens can
+ * be written out to hundreds of thousands of fields, and each of them to as many as a list has items. The introspection
+ * of tools has 230 fields, 15 deep.
+ */
+const MAX_DOCUMENT_SIZE = { fields: 500, aliases: 100, directives: 50, spreads: 50, depth: 20 }
+
+/**
  * Without asking first, a browser lets no foreign page send these: so a request that has one of them was meant. The last
  * is for clients such as urql, which send their queries by GET.
  */
@@ -77,8 +87,15 @@ const NOT_OF_A_FOREIGN_PAGE = [
   'authorization',
 ]
 
-/** How long a client may take to send its request, in milliseconds. */
+/**
+ * How long a client may take to send its request, and how long the head of it, in milliseconds: whoever sends a byte now
+ * and then would hold connections for as long as he likes.
+ */
 const REQUEST_TIMEOUT_MS = 30_000
+const HEAD_TIMEOUT_MS = 10_000
+
+/** How often that is looked at. */
+const TIMEOUT_CHECK_MS = 1000
 
 /** What stands left of its entry in `X-Forwarded-For` may be the client's own invention. */
 const isNearestProxy = (_address: string, hop: number): boolean => hop === 0
@@ -89,10 +106,15 @@ const LOCAL_ORIGIN = /^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?$/
 /** The HTTP side of the service, ready to listen. Closing it lets the requests under way end. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
   const { isProduction, corsOrigins, trustProxy, keys, portcullis, replica } = options
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options
   const app = Fastify({
     trustProxy: trustProxy && isNearestProxy,
     bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
+    http: {
+      headersTimeout: Math.min(HEAD_TIMEOUT_MS, requestTimeoutMs),
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
     forceCloseConnections: 'idle',
     frameworkErrors: (error, _request, reply) => {
       void answerFault(error, reply, options.log)
@@ -138,7 +160,8 @@ function secureAnswers(app: FastifyInstance): void {
 async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Promise<void> {
   const { schema, unguarded, compileAfter, portcullis, log } = options
   const { isProduction, revokedTokenStatus, maxLiveConnections } = options
-  const validationRules = [createRootFieldLimit(MAX_ROOT_FIELDS)]
+  const documentLimits = createDocumentLimits(MAX_DOCUMENT_SIZE)
+  const validationRules = [createRootFieldLimit(MAX_ROOT_FIELDS), documentLimits.rule]
   const formatError = createErrorGate(log, { hidesSchema: isProduction })
   const apollo = new ApolloServer<ServiceContext>({
     schema,
@@ -153,6 +176,7 @@ async function registerGraphQL(app: FastifyInstance, options: ServerOptions): Pr
     formatError,
     plugins: [
       separateBatchedOperations,
+      documentLimits.plugin,
       createStatusPlugin({ revokedTokenStatus }),
       createCompiledQueries({
         schema,
@@ -248,10 +272,12 @@ function readForwardedAddress(request: Addressed): string | null {
   return forwarded.split(',').at(-1)?.trim() || readRemoteAddress(request)
 }
 
-/** RFC 9112 §3.2; Apollo's integration makes a URL of it. */
-function refuseMalformedHost({ hostname }: FastifyRequest): void {
+/** RFC 9112 §3.2; Apollo's integration makes a URL of it. Of two hosts a proxy may have taken the other one. */
+function refuseMalformedHost({ hostname, raw }: FastifyRequest): void {
   if (!URL.canParse(`http://${hostname}/`))
     throw new RequestError('The Host header is missing or malformed')
+  if (listHeader(raw, 'host').length > 1)
+    throw new RequestError('The Host header stands there more than once')
 }
 
 function refuseLongBatch(body: unknown): void {
@@ -288,18 +314,17 @@ function endConnectionsWhenClosing(app: FastifyInstance): void {
   })
 }
 
-/** All of them: `headers` would silently keep the first of two, and `headersDistinct` costs more than all else here. */
-function readAuthorization({
-  headers,
-  rawHeaders,
-}: IncomingMessage): string | string[] | undefined {
-  const { authorization } = headers
-  if (authorization === undefined) return undefined
+function readAuthorization(request: IncomingMessage): string[] | undefined {
+  if (request.headers.authorization === undefined) return undefined
+  return listHeader(request, 'authorization')
+}
 
+/** All of them: `headers` would silently keep the first of two, and `headersDistinct` costs more than all else here. */
+function listHeader({ rawHeaders }: IncomingMessage, wanted: string): string[] {
   const all: string[] = []
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string
-    if (name.length === 13 && name.toLowerCase() === 'authorization') {
+    if (name.length === wanted.length && name.toLowerCase() === wanted) {
       all.push(rawHeaders[at + 1] as string)
     }
   }

@@ -8,6 +8,8 @@ export interface Session {
   readonly userAgent: string | null
   readonly ipAddress: string | null
   readonly createdAt: Date
+  /** When the person last proved to be there: the login, or a password that was asked for since. */
+  readonly authenticatedAt: Date
   readonly lastSeenAt: Date
   /** When its last access token was issued; cut-offs are compared with it. */
   readonly lastIssuedAt: Date
@@ -43,6 +45,7 @@ export const SessionEntity = new EntitySchema<Session>({
     userAgent: { name: 'user_agent', type: 'text', nullable: true },
     ipAddress: { name: 'ip_address', type: 'text', nullable: true },
     createdAt: { name: 'created_at', ...instant },
+    authenticatedAt: { name: 'authenticated_at', ...instant },
     lastSeenAt: { name: 'last_seen_at', ...instant },
     lastIssuedAt: { name: 'last_issued_at', ...instant },
     expiresAt: { name: 'expires_at', ...instant },

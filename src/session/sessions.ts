@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
+import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
-import { InvalidRefreshTokenError } from '../errors.ts'
+import { InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { SignedToken, TokenSigner } from '../token/signer.ts'
@@ -40,11 +41,17 @@ export interface SessionsOptions {
   readonly revocations: PostgresRevocationStore
   readonly sign: TokenSigner
   readonly lifetimeSeconds: number
+  /** After how long without a refresh a session is over, in seconds; not given, none is. */
+  readonly idleSeconds?: number | null
+  /** How many sessions a person may have; not given, any number. The oldest give way to a new one. */
+  readonly maxPerPerson?: number | null
   /** For how long a repeated refresh is taken for a lost answer, in seconds. */
   readonly graceSeconds: number
   readonly readGrant: ReadGrant
   /** Told after a session was ended because an old refresh token came back. */
   readonly onReuse: (session: Session, revocation: Revocation, by: Device) => void
+  /** Told after a session had to give way to a new one. */
+  readonly onGivenWay?: (session: Session, revocation: Revocation, by: Device) => void
 }
 
 /** What is kept of a session after its end, in days, so that an old refresh token is still known. */
@@ -52,8 +59,20 @@ const KEEP_ENDED_DAYS = 1
 
 const sessionColumns = `
   id, subject, device, user_agent as "userAgent", ip_address as "ipAddress",
-  created_at as "createdAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
+  created_at as "createdAt", authenticated_at as "authenticatedAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
   expires_at as "expiresAt", ended_at as "endedAt"`
+
+const findExcess = {
+  name: 'portcullis-excess-sessions',
+  text: `
+    select ${sessionColumns} from session
+    where subject = $1 and ended_at is null and expires_at > clock_timestamp() and ${isInUse('$3')}
+    order by created_at desc, id
+    offset $2`,
+}
+
+/** How long a look-up of sessions may take, in milliseconds. */
+const READ_TIMEOUT_MS = 2000
 
 /** Sign-ins on devices, and the refresh tokens that carry them. */
 export class Sessions {
@@ -69,9 +88,20 @@ export class Sessions {
    * @param readGrant - Checks again, under the locks, that this person may sign in.
    */
   async open(subject: string, device: Device, readGrant: ReadGrant): Promise<IssuedTokens> {
-    return runTransaction(this.#options.dataSource, (manager) =>
+    const tokens = await runTransaction(this.#options.dataSource, (manager) =>
       this.#openWithin(manager, subject, device, readGrant),
     )
+
+    // Afterwards, because sign-ins under way do not see one another: whichever comes last sees them all.
+    const excess = await this.#findExcess(subject)
+    await Promise.all(
+      excess.map((session) =>
+        this.#end(session, 'session_limit', (revocation) =>
+          this.#options.onGivenWay?.(session, revocation, device),
+        ),
+      ),
+    )
+    return tokens
   }
 
   /**
@@ -89,11 +119,37 @@ export class Sessions {
     )
     if ('accessToken' in outcome) return outcome
 
-    await this.#endReused(outcome.reused, device)
+    await this.#end(outcome.reused, 'refresh_token_reuse', (revocation) =>
+      this.#options.onReuse(outcome.reused, revocation, device),
+    )
     throw new InvalidRefreshTokenError()
   }
 
-  /** Gives a live session new tokens in a transaction of the caller's; one that has ended is opened anew. */
+  /**
+   * Gives a live session new tokens, because its person has just proved to be there.
+   *
+   * @param readGrant - Checks again, under the locks, that this is still that person.
+   * @throws {@link TokenInvalidError} when the session has ended meanwhile.
+   */
+  async reauthenticate(
+    sessionId: string,
+    subject: string,
+    device: Device,
+    readGrant: ReadGrant,
+  ): Promise<IssuedTokens> {
+    return runTransaction(this.#options.dataSource, async (manager) => {
+      const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+      const grant = await readGrant(manager, subject)
+      const live = isSessionId(sessionId) ? await lockLiveSession(manager, sessionId) : null
+      if (!live) throw new TokenInvalidError('its session has ended')
+      return this.#renew(manager, live, issuedAt, grant, device)
+    })
+  }
+
+  /**
+   * Gives a live session new tokens in a transaction of the caller's, whose person has just proved to be there; one that
+   * has ended is opened anew.
+   */
   async renewWithin(
     manager: EntityManager,
     sessionId: string,
@@ -105,21 +161,7 @@ export class Sessions {
     if (!live) return this.#openWithin(manager, subject, device, readGrant)
 
     const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
-    await manager.query(
-      `update refresh_token set replaced_at = to_timestamp(0)
-       where session_id = $1 and replaced_at is null`,
-      [live.id],
-    )
-    const refreshToken = createRefreshToken()
-    await addRefreshToken(manager, live.id, refreshToken)
-    return this.#issue(
-      manager,
-      live,
-      issuedAt,
-      await readGrant(manager, subject),
-      refreshToken,
-      device,
-    )
+    return this.#renew(manager, live, issuedAt, await readGrant(manager, subject), device)
   }
 
   /** The person's live sessions, newest first, and the one that asks, even if it has ended. */
@@ -128,9 +170,10 @@ export class Sessions {
       manager.query<Session[]>(
         `select ${sessionColumns} from session
          where subject = $1
-           and ((ended_at is null and expires_at > clock_timestamp()) or id::text = $2)
+           and ((ended_at is null and expires_at > clock_timestamp() and ${isInUse('$3')})
+                or id::text = $2)
          order by created_at desc, id`,
-        [subject, currentId],
+        [subject, currentId, this.#options.idleSeconds ?? null],
       ),
     )
   }
@@ -184,9 +227,9 @@ export class Sessions {
     const [session] = await manager.query<[Session]>(
       `insert into session (
          id, subject, device, user_agent, ip_address,
-         created_at, last_seen_at, last_issued_at, expires_at
+         created_at, authenticated_at, last_seen_at, last_issued_at, expires_at
        )
-       values ($1, $2, $3, $4, $5, $6, $6, $6, $7)
+       values ($1, $2, $3, $4, $5, $6, $6, $6, $6, $7)
        returning ${sessionColumns}`,
       [randomUUID(), subject, device.name, device.userAgent, device.ipAddress, issuedAt, expiresAt],
     )
@@ -204,12 +247,33 @@ export class Sessions {
 
     const issuedAt = await this.#options.revocations.issueInstantWithin(manager, found.subject)
     const grant = await this.#options.readGrant(manager, found.subject)
-    const session = await lockLiveSession(manager, found.id)
+    const session = await lockLiveSession(manager, found.id, this.#options.idleSeconds)
     if (!session) throw new InvalidRefreshTokenError()
 
     const successor = await replace(manager, token, session.id, this.#options.graceSeconds)
     if (!successor) return { reused: session }
     return this.#issue(manager, session, issuedAt, grant, successor, device)
+  }
+
+  async #renew(
+    manager: EntityManager,
+    session: Session,
+    issuedAt: Date,
+    grant: { roles: readonly string[] },
+    device: Device,
+  ): Promise<IssuedTokens> {
+    await manager.query(
+      `update refresh_token set replaced_at = to_timestamp(0)
+       where session_id = $1 and replaced_at is null`,
+      [session.id],
+    )
+    await manager.query(`update session set authenticated_at = $2 where id = $1`, [
+      session.id,
+      issuedAt,
+    ])
+    const refreshToken = createRefreshToken()
+    await addRefreshToken(manager, session.id, refreshToken)
+    return this.#issue(manager, session, issuedAt, grant, refreshToken, device)
   }
 
   async #issue(
@@ -237,19 +301,32 @@ export class Sessions {
     roles: readonly string[],
     refreshToken: Buffer,
   ): IssuedTokens {
-    const { id: sessionId, subject, expiresAt: notAfter } = session
-    const accessToken = this.#options.sign({ subject, sessionId, roles, issuedAt, notAfter })
+    const { id: sessionId, subject, authenticatedAt, expiresAt: notAfter } = session
+    const grant = { subject, sessionId, roles, issuedAt, authenticatedAt, notAfter }
+    const accessToken = this.#options.sign(grant)
     return { session, accessToken, refreshToken: formatRefreshToken(refreshToken) }
   }
 
+  /** The oldest beyond the limit. */
+  async #findExcess(subject: string): Promise<readonly Session[]> {
+    const { dataSource, maxPerPerson = null, idleSeconds = null } = this.#options
+    if (maxPerPerson === null) return []
+    const values = [subject, maxPerPerson, idleSeconds]
+    return read<Session>(dataSource, findExcess, values, READ_TIMEOUT_MS)
+  }
+
   /** In a transaction of its own: a revocation locks its entry first and the session second, a refresh the session. */
-  async #endReused(session: Session, by: Device): Promise<void> {
+  async #end(
+    { id: sessionId, subject }: Session,
+    reason: string,
+    tell: (revocation: Revocation) => void,
+  ): Promise<void> {
     const { revocation, alreadyRevoked } = await this.#options.revocations.revoke({
-      target: { scope: 'SESSION', sessionId: session.id, subject: session.subject },
-      reason: 'refresh_token_reuse',
+      target: { scope: 'SESSION', sessionId, subject },
+      reason,
       by: null,
     })
-    if (!alreadyRevoked) this.#options.onReuse(session, revocation, by)
+    if (!alreadyRevoked) tell(revocation)
   }
 }
 
@@ -262,14 +339,24 @@ async function findSession(manager: EntityManager, token: Buffer): Promise<Sessi
   return session ?? null
 }
 
-async function lockLiveSession(manager: EntityManager, id: string): Promise<Session | null> {
+async function lockLiveSession(
+  manager: EntityManager,
+  id: string,
+  idleSeconds: number | null = null,
+): Promise<Session | null> {
   const [session] = await manager.query<Session[]>(
     `select ${sessionColumns} from session
-     where id = $1 and ended_at is null and expires_at > clock_timestamp()
+     where id = $1 and ended_at is null and expires_at > clock_timestamp() and ${isInUse('$2')}
      for update`,
-    [id],
+    [id, idleSeconds],
   )
   return session ?? null
+}
+
+/** @param idleSeconds - The place of a parameter that may be `null`. */
+function isInUse(idleSeconds: string): string {
+  return `(${idleSeconds}::float8 is null
+    or last_seen_at > clock_timestamp() - make_interval(secs => ${idleSeconds}::float8))`
 }
 
 /**

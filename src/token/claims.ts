@@ -6,6 +6,8 @@ export interface TokenClaims {
   readonly sessionId: string
   readonly issuedAt: number
   readonly expiresAt: number
+  /** When the person last proved to be there (`auth_time`, RFC 9068 §2.2.1), if the issuer says so. */
+  readonly authenticatedAt?: number
   readonly roles: readonly string[]
 }
 
@@ -46,7 +48,7 @@ export function readClaims(
   rules: ClaimRules,
   now: number,
 ): TokenClaims | string {
-  const { iss, aud, sub, jti, sid, iat, exp, nbf, roles = [] } = payload
+  const { iss, aud, sub, jti, sid, iat, exp, nbf, auth_time: authTime, roles = [] } = payload
 
   if (iss !== rules.issuer) return 'iss is not ours'
   if (!isAudience(aud, rules.audience)) return 'aud is not ours'
@@ -56,6 +58,7 @@ export function readClaims(
   if (!isNumericDate(iat)) return 'iat is missing or not a time'
   if (!isNumericDate(exp)) return 'exp is missing or not a time'
   if (nbf !== undefined && !isNumericDate(nbf)) return 'nbf is not a time'
+  if (authTime !== undefined && !isNumericDate(authTime)) return 'auth_time is not a time'
   if (!Array.isArray(roles) || roles.length > 64 || !roles.every(isName)) return 'roles is no list'
 
   if (exp <= iat) return 'exp is not after iat'
@@ -63,6 +66,8 @@ export function readClaims(
   if (exp - iat > rules.maxLifetimeSeconds + 0.001) return 'exp is too far from iat'
   if (isIssuedInFuture(iat, now)) return 'iat is in the future'
   if (nbf !== undefined && nbf > now + MAX_CLOCK_SKEW_SECONDS) return 'nbf is in the future'
+  // Nobody signs in after the token that says so was issued.
+  if (authTime !== undefined && authTime > iat + 0.001) return 'auth_time is after iat'
 
   return {
     issuer: iss,
@@ -71,6 +76,7 @@ export function readClaims(
     sessionId: sid,
     issuedAt: iat,
     expiresAt: exp,
+    ...(authTime !== undefined && { authenticatedAt: authTime }),
     roles: Object.freeze(roles),
   }
 }

@@ -112,9 +112,15 @@ function parsePem(parse: () => KeyObject, expected: string): KeyObject {
 }
 
 function algorithmOf(key: KeyObject): Algorithm {
-  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {}
+  const { modulusLength = 0, publicExponent = 0n, namedCurve } = key.asymmetricKeyDetails ?? {}
 
-  if (key.asymmetricKeyType === 'rsa' && modulusLength >= 2048) return 'RS256'
+  if (key.asymmetricKeyType === 'rsa' && modulusLength >= 2048) {
+    // With 1 everybody can sign, with 3 whoever finds a verifier that is not exact (FIPS 186-5 §A.1.1).
+    if (publicExponent >= 65_537n) return 'RS256'
+    throw new TypeError(
+      `expected an RSA key with a public exponent of at least 65537, got ${publicExponent}`,
+    )
+  }
   if (key.asymmetricKeyType === 'ec' && namedCurve === 'prime256v1') return 'ES256'
 
   const got = [key.asymmetricKeyType, namedCurve ?? (modulusLength || '')].join(' ').trim()

@@ -17,6 +17,8 @@ export interface TokenGrant {
   readonly roles: readonly string[]
   /** From the store's clock (`RevocationStore.issueInstant`), so that cut-offs and issue times are told apart. */
   readonly issuedAt: Date
+  /** When the person proved to be there, for acts that ask for a recent login; at the latest `issuedAt`. */
+  readonly authenticatedAt?: Date
   /** The token does not outlive this instant. */
   readonly notAfter?: Date
 }
@@ -41,7 +43,7 @@ export function createTokenSigner(options: TokenSignerOptions): TokenSigner {
   const { issuer, audience, lifetimeSeconds } = options
   const { kid, algorithm, private: privateKey } = options.keys.signing
 
-  return ({ subject, sessionId, roles, issuedAt, notAfter }) => {
+  return ({ subject, sessionId, roles, issuedAt, authenticatedAt, notAfter }) => {
     const iat = issuedAt.getTime() / 1000
     const latest = notAfter === undefined ? Infinity : notAfter.getTime() / 1000
     const exp = Math.min(iat + lifetimeSeconds, latest)
@@ -55,6 +57,7 @@ export function createTokenSigner(options: TokenSignerOptions): TokenSigner {
       sid: sessionId,
       iat,
       exp,
+      ...(authenticatedAt && { auth_time: Math.min(authenticatedAt.getTime() / 1000, iat) }),
       roles,
     }
     const header = { alg: algorithm, kid, typ: 'at+jwt' }

@@ -65,6 +65,11 @@ export class TokenVerifier {
     return token.expiresAt <= this.#options.now()
   }
 
+  /** How long ago the person proved to be there, in seconds; for ever, when the token does not say. */
+  loginAgeOf({ authenticatedAt = -Infinity }: Token): number {
+    return this.#options.now() - authenticatedAt
+  }
+
   /**
    * Tells what a text is, for acts that take a token as an argument.
    *

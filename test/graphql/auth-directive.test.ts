@@ -652,6 +652,7 @@ describe('a schema in which nobody makes @auth hold', () => {
     const { schema } = createServiceSchema({
       portcullis: { ...world.portcullis, protect: (unguarded) => unguarded },
       accounts: untouchable('accounts'),
+      attempts: untouchable('attempts'),
       sessions: untouchable('sessions'),
       log: () => undefined,
     })

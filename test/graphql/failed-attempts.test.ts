@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { login, passwordOf, register, whoAmI } from '../support/people.ts'
+import { login, passwordOf, refresh, register, whoAmI } from '../support/people.ts'
 import { startService } from '../support/service.ts'
 import type { GraphQLAnswer, TestService } from '../support/service.ts'
 
@@ -117,6 +117,32 @@ describe('after ten failures against an account from one address', () => {
   })
 })
 
+describe('the answer to a wrong password', () => {
+  // Q09, Q36
+  it('does not tell whether somebody has the account, nor whether it is suspended', async () => {
+    const admin = await login(service, 'admin', 'console')
+    const suspended = await register(service, 'vera')
+    await register(service, 'wanda')
+    await service.graphql('mutation ($id: ID!) { suspendUser(userId: $id) { alreadySuspended } }', {
+      token: admin.accessToken,
+      variables: { id: suspended.userId },
+    })
+    const answers: object[] = []
+    for (const name of ['wanda', 'vera', 'nobody-at-all']) {
+      const { status, headers, data, errors } = await guess(name, { from: '192.0.2.90' })
+      const { date: _date, ...others } = Object.fromEntries(headers)
+      answers.push({ status, headers: others, data, errors })
+    }
+
+    expect(answers[0]).toMatchObject({
+      status: 401,
+      errors: [{ message: 'E-mail or password is wrong' }],
+    })
+    expect(answers[1]).toEqual(answers[0])
+    expect(answers[2]).toEqual(answers[0])
+  })
+})
+
 describe('a success', () => {
   it('forgets the failures before it', async () => {
     await register(service, 'grace')
@@ -150,6 +176,35 @@ describe('guesses sent all at once', () => {
     expect(outcomeOf(answers.at(-1)!)).toBe('RATE_LIMITED')
   })
 
+  // Q43, Q57
+  it('do not tell the right one by its refusal: beyond the limit all hear the same', async () => {
+    await register(service, 'jane')
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, n) => guess('jane', { on: n % 2 ? service : otherNode })),
+    )
+
+    const outcomes = answers.map(outcomeOf)
+    expect(outcomes.filter((outcome) => outcome === 'INVALID_CREDENTIALS')).toHaveLength(10)
+    expect(outcomes.filter((outcome) => outcome === 'RATE_LIMITED')).toHaveLength(20)
+  })
+
+  // Q43
+  it('are counted one by one in a batch', async () => {
+    const query =
+      'mutation { login(email: "olga@example.com", password: "a wrong guess") { tokenType } }'
+    const send = async (operations: number): Promise<string[]> => {
+      const response = await fetch(`${service.url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-forwarded-for': '192.0.2.50' },
+        body: JSON.stringify(Array.from({ length: operations }, () => ({ query }))),
+      })
+      return ((await response.json()) as GraphQLAnswer[]).map(outcomeOf)
+    }
+
+    expect(await send(10)).toEqual(Array.from({ length: 10 }, () => 'INVALID_CREDENTIALS'))
+    expect(await send(1)).toEqual(['RATE_LIMITED'])
+  })
+
   // Q43
   it('end with the first wrong one of a document', async () => {
     await register(service, 'joan')
@@ -165,6 +220,135 @@ describe('guesses sent all at once', () => {
 
     expect(errors.map(({ path }) => path)).toEqual([['a0']])
     expect(outcomeOf(await guess('joan', { password: passwordOf('joan') }))).toBe('in')
+  })
+})
+
+describe('a registration', () => {
+  const REGISTER =
+    'mutation ($email: String!, $password: String!) { register(email: $email, password: $password) { tokenType } }'
+
+  async function registerAt(from: string, email: string): Promise<string> {
+    return outcomeOf(
+      await service.graphql(REGISTER, {
+        variables: { email, password: passwordOf('somebody') },
+        headers: { 'x-forwarded-for': from },
+      }),
+    )
+  }
+
+  // Q43
+  it('of a taken e-mail address is a failure: ten, and that address has to wait', async () => {
+    await register(service, 'nina')
+    for (let time = 0; time < 10; time++) {
+      expect(await registerAt('192.0.2.60', 'nina@example.com')).toBe('EMAIL_TAKEN')
+    }
+
+    expect(await registerAt('192.0.2.60', 'Nina@Example.com')).toBe('RATE_LIMITED')
+    expect(await registerAt('192.0.2.61', 'nina@example.com')).toBe('EMAIL_TAKEN')
+    expect(await registerAt('192.0.2.60', 'new@example.com')).toBe('in')
+  })
+
+  it('that succeeds is not counted, nor is one with a mistake in it', async () => {
+    const node = await startService({
+      database: service.database,
+      trustProxy: true,
+      failedAttempts: { perAccount: 2, perAddress: 2, windowSeconds: 900 },
+    })
+    try {
+      const ask = (email: string) =>
+        node.graphql(REGISTER, {
+          variables: { email, password: passwordOf('somebody') },
+          headers: { 'x-forwarded-for': '192.0.2.62' },
+        })
+      const emails = ['one', 'two', 'three', 'four'].map((name) => `${name}@of-four.example`)
+
+      expect((await Promise.all(emails.map(ask))).map(outcomeOf)).toEqual(['in', 'in', 'in', 'in'])
+      for (let time = 0; time < 3; time++) {
+        expect(outcomeOf(await ask('no address'))).toBe('INVALID_EMAIL')
+      }
+      expect(outcomeOf(await ask('five@of-four.example'))).toBe('in')
+    } finally {
+      await node.stop()
+    }
+  })
+})
+
+describe('a refresh', () => {
+  async function refreshAt(from: string, refreshToken: string): Promise<GraphQLAnswer> {
+    return service.graphql(
+      'mutation ($token: String!) { refresh(refreshToken: $token) { refreshToken } }',
+      { variables: { token: refreshToken }, headers: { 'x-forwarded-for': from } },
+    )
+  }
+
+  async function almostExceed(from: string): Promise<void> {
+    await refreshAt(from, 'A'.repeat(43))
+    await service.database.query(
+      `update failed_attempt set failures = 99
+       where expires_at = (select max(expires_at) from failed_attempt) and failures = 1`,
+    )
+  }
+
+  // Q43
+  it('of an unknown token is a failure: a hundred, and the address has to wait', async () => {
+    const from = '192.0.2.70'
+    await almostExceed(from)
+    const person = await register(service, 'paula')
+
+    expect(outcomeOf(await refreshAt(from, 'not even of its form'))).toBe('INVALID_REFRESH_TOKEN')
+    const refused = await refreshAt(from, 'A'.repeat(43))
+    expect(outcomeOf(refused)).toBe('RATE_LIMITED')
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(800)
+    expect(outcomeOf(await refreshAt(from, person.refreshToken))).toBe('RATE_LIMITED')
+    expect(outcomeOf(await refreshAt('192.0.2.71', person.refreshToken))).toBe('in')
+    // Signing in is counted by itself.
+    expect(outcomeOf(await guess('paula', { from, password: passwordOf('paula') }))).toBe('in')
+  })
+
+  it('of a session that has ended is counted against that session, not against the office', async () => {
+    const from = '192.0.2.72'
+    await almostExceed(from)
+    const gone = await register(service, 'rosa')
+    const colleague = await register(service, 'sofia')
+    await service.graphql('mutation { logout { alreadyRevoked } }', { token: gone.accessToken })
+
+    for (let time = 0; time < 10; time++) {
+      expect(outcomeOf(await refreshAt(from, gone.refreshToken))).toBe('INVALID_REFRESH_TOKEN')
+    }
+    expect(outcomeOf(await refreshAt(from, gone.refreshToken))).toBe('RATE_LIMITED')
+    expect(outcomeOf(await refreshAt(from, colleague.refreshToken))).toBe('in')
+  })
+
+  it('that succeeds is not counted', async () => {
+    const node = await startService({
+      database: service.database,
+      failedAttempts: { perAccount: 1, perAddress: 1, windowSeconds: 900 },
+    })
+    let { refreshToken } = await register(service, 'tina')
+    for (let time = 0; time < 5; time++) {
+      const { data } = await refresh(node, refreshToken)
+      refreshToken = data.refresh.refreshToken
+    }
+    await node.stop()
+
+    expect(outcomeOf(await refresh(service, refreshToken))).toBe('in')
+  })
+})
+
+describe('an address of IPv6', () => {
+  // Q43, Q49
+  it('counts for its network: the first 64 bits', async () => {
+    await register(service, 'ursula')
+    for (let time = 0; time < 10; time++) {
+      await guess('ursula', { from: `2001:db8:1:2::${time}` })
+    }
+    const right = { password: passwordOf('ursula') }
+
+    expect(outcomeOf(await guess('ursula', { from: '2001:db8:1:2:9::9', ...right }))).toBe(
+      'RATE_LIMITED',
+    )
+    expect(outcomeOf(await guess('ursula', { from: '2001:db8:1:3::1', ...right }))).toBe('in')
   })
 })
 

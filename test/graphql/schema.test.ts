@@ -38,6 +38,7 @@ const RELEASED: ReadonlyArray<readonly [type: string, fields: readonly string[]]
       'login(email: String!, password: String!, device: String): AuthPayload!',
       'refresh(refreshToken: String!): AuthPayload!',
       'changePassword(currentPassword: String!, newPassword: String!): AuthPayload!',
+      'reauthenticate(password: String!): AuthPayload!',
       'logout: LogoutPayload!',
       'logoutAllDevices(keepCurrent: Boolean! = false): LogoutAllDevicesPayload!',
       'revokeSession(id: ID!, reason: String): RevokeSessionPayload!',

@@ -226,6 +226,29 @@ describe('the security log has one line for', () => {
         revocationId: expect.any(String),
         ipAddress: HERE,
       },
+      {
+        event: 'refresh_failed',
+        subject: ada.userId,
+        sessionId: phone.sessionId,
+        ipAddress: HERE,
+      },
+    ])
+  })
+
+  it('a refresh with a token that nobody was given', async () => {
+    await refresh(service, 'A'.repeat(43))
+
+    expect(events()).toEqual([
+      { event: 'refresh_failed', subject: null, sessionId: null, ipAddress: HERE },
+    ])
+  })
+
+  it('a registration with an e-mail address that is taken', async () => {
+    const again = `mutation { register(email: "ada@example.com", password: "${passwordOf('ada')}") { tokenType } }`
+    await ask(again, null)
+
+    expect(events()).toEqual([
+      { event: 'register_failed', subject: ada.userId, reason: 'EMAIL_TAKEN', ipAddress: HERE },
     ])
   })
 

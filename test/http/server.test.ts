@@ -83,6 +83,7 @@ describe('the Authorization header', () => {
     ['a parameter', () => `Bearer token=${ada.accessToken}`],
     ['other letters', () => 'Bearer ünïcødé'],
     ['a token of 9 KB', () => `Bearer ${'a'.repeat(9000)}`],
+    ['a token of 15 KB', () => `Bearer ${'a'.repeat(7500)}.${'b'.repeat(7500)}.c`],
     ['nothing', () => ''],
   ])('with %s is refused, not ignored', async (_what, authorization) => {
     const answer = await post({ query: ME }, { authorization: authorization() })
@@ -179,6 +180,13 @@ describe('a request that is not GraphQL over HTTP', () => {
     ['application/xml', 415],
     ['application/graphql', 415],
     ['text/plain', 400],
+    ['text/plain; application/json', 400],
+    ['text/plain, application/json', 415],
+    ['application/x-www-form-urlencoded; application/json', 415],
+    ['multipart/form-data; boundary=x; application/json', 415],
+    ['application/jsonp', 415],
+    ['application/json-patch+json', 415],
+    ['text/json', 415],
     ['nonsense', 415],
   ])('of type %s is answered %i', async (type, status) => {
     const answer = await post({ query: '{ __typename }' }, { 'content-type': type })
@@ -277,6 +285,139 @@ describe('a request that is not GraphQL over HTTP', () => {
 
     expect(answer.status).toBe(400)
     expect(reasonsOf(answer)).toEqual(['BAD_REQUEST'])
+  })
+})
+
+describe('a request that two servers could read in two ways', () => {
+  const BODY = '{"query":"{__typename}"}'
+  const CHUNKED = `18\r\n${BODY}\r\n0\r\n\r\n`
+  const SMUGGLED = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
+
+  /** The statuses of all answers that come over one connection until it closes. */
+  async function statusesOf(bytes: string): Promise<string[]> {
+    const socket = connect(Number(new URL(service.url).port), 'localhost')
+    socket.write(bytes)
+
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => status!)
+  }
+
+  // Q48, Q49
+  it.each([
+    ['a length and chunks', `Content-Length: 24\r\nTransfer-Encoding: chunked`, `0\r\n\r\n`],
+    ['chunks and a length', `Transfer-Encoding: chunked\r\nContent-Length: 24`, CHUNKED],
+    ['two lengths', 'Content-Length: 24\r\nContent-Length: 25', BODY],
+    ['the same length twice', 'Content-Length: 24\r\nContent-Length: 24', BODY],
+    ['a list of lengths', 'Content-Length: 24, 24', BODY],
+    ['a length with a sign', 'Content-Length: +24', BODY],
+    ['a negative length', 'Content-Length: -1', BODY],
+    ['a length in hexadecimal', 'Content-Length: 0x18', BODY],
+    ['an encoding that is almost chunked', 'Transfer-Encoding: xchunked', CHUNKED],
+    ['chunks that are not the last encoding', 'Transfer-Encoding: chunked, identity', CHUNKED],
+    ['two encodings', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity', CHUNKED],
+    ['a space before the colon', 'Transfer-Encoding : chunked', CHUNKED],
+    ['a folded line', 'Transfer-Encoding:\r\n chunked', CHUNKED],
+    ['a chunk’s size with a prefix', 'Transfer-Encoding: chunked', `0x${CHUNKED}`],
+    ['line feeds alone', 'X: y\nContent-Length: 24', BODY],
+    ['a carriage return alone', 'X: y\rContent-Length: 24', BODY],
+    ['a NUL byte', 'X: a\0b\r\nContent-Length: 24', BODY],
+    ['a line without a colon', 'nonsense\r\nContent-Length: 24', BODY],
+  ])('is refused, and nothing after it is read: %s', async (_what, lines, body) => {
+    const head = `POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json`
+
+    expect(await statusesOf(`${head}\r\n${lines}\r\n\r\n${body}${SMUGGLED}`)).toEqual(['400'])
+    const sound = `${head}\r\nContent-Length: 24\r\n\r\n${BODY}`
+    expect(await statusesOf(sound + SMUGGLED)).toEqual(['200', '200'])
+  })
+
+  // Q48
+  it.each(['localhost', 'evil.example'])(
+    'is refused when it has a second host: %s',
+    async (host) => {
+      for (const hosts of [
+        ['localhost', host],
+        [host, 'localhost'],
+      ]) {
+        const lines = hosts.map((name) => `Host: ${name}`)
+        const answer = await sendRaw(
+          ['POST /graphql HTTP/1.1', ...lines, 'Content-Type: application/json'],
+          BODY,
+        )
+        expect(answer.status).toBe(400)
+        expect(answer.body.errors[0].message).toBe('The Host header stands there more than once')
+      }
+    },
+  )
+
+  // Q42, Q48
+  it('does not become another by a header: the method and the path are those of its first line', async () => {
+    const logout = encodeURIComponent('mutation { logout { alreadyRevoked } }')
+    const headers = {
+      authorization: `Bearer ${ada.accessToken}`,
+      'x-http-method': 'POST',
+      'x-http-method-override': 'POST',
+      'x-method-override': 'POST',
+      'x-original-url': '/healthz',
+      'x-rewrite-url': '/healthz',
+    }
+
+    expect((await send(`/graphql?query=${logout}&_method=POST`, { headers })).status).toBe(405)
+    expect((await post({ query: ME }, { authorization: headers.authorization })).status).toBe(200)
+  })
+
+  // Q48
+  it.each(['TRACE', 'PROPFIND', 'OPTIONS'])('by %s shows nothing of itself', async (method) => {
+    const { status, body } = await sendRaw2(method)
+
+    expect([400, 404, 405]).toContain(status)
+    expect(body).not.toContain('canary')
+  })
+
+  async function sendRaw2(method: string): Promise<{ status: number; body: string }> {
+    const socket = connect(Number(new URL(service.url).port), 'localhost')
+    socket.write(
+      `${method} /graphql HTTP/1.1\r\nHost: localhost\r\nX-Secret: canary\r\nConnection: close\r\n\r\n`,
+    )
+    let body = ''
+    for await (const chunk of socket) body += String(chunk)
+    return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(body)?.[1]), body }
+  }
+
+  it('by CONNECT is not answered at all: this is no proxy', async () => {
+    expect(await statusesOf('CONNECT evil.example:443 HTTP/1.1\r\nHost: a\r\n\r\n')).toEqual([])
+  })
+})
+
+describe('a client that is slow', () => {
+  // Q43, Q58
+  it.each([
+    ['its head', 'POST /graphql HTTP/1.1\r\nHost: localhost\r\n', 'X: y\r\n'],
+    [
+      'its body',
+      'POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n',
+      ' ',
+    ],
+    ['nothing', '', ''],
+  ])('and sends %s by and by is cut off', async (_what, beginning, drop) => {
+    const node = await startService({ database: service.database, requestTimeoutMs: 500 })
+    const socket = connect(Number(new URL(node.url).port), 'localhost')
+    const drip = setInterval(() => socket.write(drop), 100)
+    try {
+      socket.on('error', () => undefined)
+      socket.write(beginning)
+      let text = ''
+      const startedAt = performance.now()
+      for await (const chunk of socket) text += String(chunk)
+
+      expect(text === '' ? 'HTTP/1.1 408' : text).toMatch(/^HTTP\/1\.1 408/)
+      expect(performance.now() - startedAt).toBeLessThan(15_000)
+      expect((await send('/healthz', {}, node)).status).toBe(200)
+    } finally {
+      clearInterval(drip)
+      socket.destroy()
+      await node.stop()
+    }
   })
 })
 
@@ -452,6 +593,48 @@ describe('another origin', () => {
     }
   })
 
+  // Q48
+  it('is the one that the setting names, to the letter, or gets no leave', async () => {
+    const node = await startService({
+      database: service.database,
+      isProduction: true,
+      corsOrigins: ['https://app.example.com'],
+    })
+    const others = [
+      'http://app.example.com',
+      'https://app.example.com:443',
+      'https://app.example.com:8443',
+      'https://app.example.com.',
+      'https://app.example.com.evil.example',
+      'https://evil.example/https://app.example.com',
+      'https://evilapp.example.com',
+      'https://x.app.example.com',
+      'https://example.com',
+      'https://app.example.co',
+      'https://APP.example.com',
+      'https://app_example.com',
+      'https://appXexample.com',
+      'https://app.example.com@evil.example',
+      'https://app.example.com, https://evil.example',
+      'null',
+      '*',
+      'file://',
+    ]
+    try {
+      for (const origin of others) {
+        for (const { headers } of [
+          await preflight(origin, node),
+          await post({ query: ME }, { origin }, node),
+        ]) {
+          expect([origin, headers.get('access-control-allow-origin')]).toEqual([origin, null])
+          expect(headers.get('vary')).toContain('Origin')
+        }
+      }
+    } finally {
+      await node.stop()
+    }
+  })
+
   it('that the setting names may ask', async () => {
     const node = await startService({
       database: service.database,
@@ -613,6 +796,7 @@ describe('limits', () => {
   it.each([
     ['aliases', `{ ${many(700, (n) => `a${n}: __typename`)} }`],
     ['fields', `{ ${many(2000, () => '__typename')} }`],
+    ['selections, 5,000 deep', `${'{ me '.repeat(5000)} ${'}'.repeat(5000)}`],
     ['deep selections', `${'{ me '.repeat(700)} ${'}'.repeat(700)}`],
     ['deep fragments', `{ ${'... { '.repeat(700)} __typename ${'}'.repeat(700)} }`],
     ['deep values', `{ user(id: ${'['.repeat(1000)}${']'.repeat(1000)}) { id } }`],
@@ -652,6 +836,88 @@ describe('limits', () => {
       /^Ask for at most 50 fields of (query|mutation) at a time$/,
     )
     expect((await post({ query: ME }, headers)).status).toBe(200)
+  })
+
+  const FIELDS = 'Use at most 500 fields in an operation, those of fragments counted at each spread'
+
+  // Q43
+  it.each([
+    ['fields', `{ me { ${many(500, () => 'id')} } }`, FIELDS],
+    [
+      'fields written out from fragments: 40 thousand',
+      `{ ${many(50, () => 'sessions { ...a }')} } fragment a on Session { ${many(10, () => '...b')} } fragment b on Session { ${many(80, () => 'id')} }`,
+      FIELDS,
+    ],
+    [
+      'fields by fragments that double: two to the hundredth',
+      `{ me { ...f0 } } ${many(100, (n) => `fragment f${n} on User { ...f${n + 1} ...f${n + 1} }`)} fragment f100 on User { id }`,
+      FIELDS,
+    ],
+    [
+      'steps of introspection by fragments: 80 MB of types',
+      `{ __schema { types { ${many(50, (n) => `a${n}: fields { ...f }`)} } } } fragment f on __Field { ${many(300, (n) => `x${n}: name`)} }`,
+      FIELDS,
+    ],
+    [
+      'aliases',
+      `{ me { ${many(101, (n) => `a${n}: id`)} } }`,
+      'Use at most 100 aliases in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'directives',
+      `{ ${many(26, () => 'me @include(if: true) @skip(if: false) { id }')} }`,
+      'Use at most 50 directives in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'fragments',
+      `{ me { ${many(51, (n) => `...f${n}`)} } } ${many(51, (n) => `fragment f${n} on User { id }`)}`,
+      'Use at most 50 spreads in an operation, those of fragments counted at each spread',
+    ],
+    [
+      'steps',
+      `{ __type(name: "Query") { ${'ofType { '.repeat(20)} name ${'}'.repeat(20)} } }`,
+      'Nest fields at most 20 deep',
+    ],
+    [
+      'fields in another of its operations',
+      `query A { __typename } query B { me { ${many(500, () => 'id')} } }`,
+      FIELDS,
+    ],
+    [
+      'fields in a fragment that nothing spreads',
+      `query A { __typename } fragment f on User { ${many(501, () => 'id')} }`,
+      FIELDS,
+    ],
+  ])(
+    'refuse a document of too many %s, and do not even validate it',
+    async (_w, query, message) => {
+      const headers = { authorization: `Bearer ${ada.accessToken}` }
+
+      for (const round of [1, 2]) {
+        const { status, body } = await post({ query, operationName: 'A' }, headers)
+        expect([round, status, body.errors]).toEqual([
+          round,
+          400,
+          [{ message, extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } }],
+        ])
+        expect(body).not.toHaveProperty('data')
+      }
+      const [answer] = (await post([{ query }], headers)).body
+      expect(answer.errors[0].message).toBe(message)
+    },
+  )
+
+  // Q43
+  it.each([
+    ['fields', `{ me { ${many(499, () => 'id')} } }`],
+    ['aliases', `{ me { ${many(100, (n) => `a${n}: id`)} } }`],
+    ['fragments', `{ me { ${many(50, () => '...f')} } } fragment f on User { id }`],
+    ['directives', `{ ${many(25, () => 'me @include(if: true) @skip(if: false) { id }')} }`],
+  ])('let through as many %s as they allow', async (_what, query) => {
+    const { status, body } = await post({ query }, { authorization: `Bearer ${ada.accessToken}` })
+
+    expect(body).not.toHaveProperty('errors')
+    expect(status).toBe(200)
   })
 
   // Q43

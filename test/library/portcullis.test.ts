@@ -1,6 +1,8 @@
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { makeExecutableSchema } from '@graphql-tools/schema'
+import { graphql } from 'graphql'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import {
   MemoryRevocationStore,
@@ -48,6 +50,24 @@ describe('a new token', () => {
     expect(await rolesOf()).toEqual(['USER'])
     expect(await rolesOf(['USER', 'PACKER'])).toEqual(['USER', 'PACKER'])
     expect(await rolesOf([])).toEqual([])
+  })
+
+  // Q55
+  it('says when its person signed in, if that is given, and never later than now', async () => {
+    const portcullis = create()
+    const loginOf = async (authenticatedAt?: Date): Promise<number | undefined> => {
+      const grant = { subject: 'ada', ...(authenticatedAt && { authenticatedAt }) }
+      return portcullis.tokens.verify((await portcullis.issue(grant)).text).authenticatedAt
+    }
+    const issuedAt = async (): Promise<number> =>
+      portcullis.tokens.verify((await portcullis.issue({ subject: 'ada' })).text).issuedAt
+
+    expect(await loginOf()).toBeUndefined()
+    expect(await loginOf(new Date(now - MINUTE_MS))).toBe((now - MINUTE_MS) / 1000)
+    expect(await loginOf(new Date(now + MINUTE_MS))).toBeLessThanOrEqual(await issuedAt())
+    await expect(loginOf(new Date('yesterday'))).rejects.toThrow(
+      'expected authenticatedAt to be a Date, got an invalid one',
+    )
   })
 
   it('says which session it opened, so that the session can be ended', async () => {
@@ -235,5 +255,77 @@ describe('misuse', () => {
     await expect(issueFor(42)).rejects.toThrow(
       new TypeError('expected subject to be a name, got number'),
     )
+  })
+})
+
+describe('a recent login', () => {
+  const RULES = { maxAgeSeconds: 600, adminMaxAgeSeconds: 60 }
+
+  async function outcomeOf(
+    portcullis: Portcullis,
+    act: string,
+    authenticatedAt?: Date,
+  ): Promise<unknown> {
+    const schema = portcullis.protect(
+      makeExecutableSchema({
+        typeDefs: [...portcullis.typeDefs],
+        resolvers: portcullis.resolvers,
+      }),
+    )
+    const roles = ['USER', 'ADMIN']
+    const { text } = await portcullis.issue({
+      subject: 'ada',
+      roles,
+      ...(authenticatedAt && { authenticatedAt }),
+    })
+    const contextValue = portcullis.context({ authorization: `Bearer ${text}` })
+    const { errors } = await graphql({ schema, source: `mutation { ${act} }`, contextValue })
+    return errors?.[0]?.extensions ?? 'done'
+  }
+
+  const LOGOUT = 'logoutAllDevices { endedSessions }'
+  const REVOKE = 'revokeUser(userId: "eve") { endedSessions }'
+  const EVERYONE = 'revokeEveryone(reason: "test") { endedSessions }'
+  const REFUSED = { code: 'FORBIDDEN', reason: 'REAUTHENTICATION_REQUIRED' }
+
+  it.each([0, -1, NaN, Infinity])('of an age of %j is a mistake', (maxAgeSeconds) => {
+    expect(() => create({ reauthentication: { ...RULES, maxAgeSeconds } })).toThrow(
+      `expected reauthentication.maxAgeSeconds to be a positive number, got ${maxAgeSeconds}`,
+    )
+  })
+
+  it('is not asked for unless the option is given', async () => {
+    for (const act of [LOGOUT, REVOKE, EVERYONE])
+      expect(await outcomeOf(create(), act)).toBe('done')
+  })
+
+  // Q55
+  it('is asked for then, and a token that does not say when is not recent', async () => {
+    const portcullis = create({ reauthentication: RULES })
+    const ago = (seconds: number): Date => new Date(now - seconds * 1000)
+
+    for (const act of [LOGOUT, REVOKE, EVERYONE]) {
+      expect(await outcomeOf(portcullis, act)).toEqual(REFUSED)
+      expect(await outcomeOf(portcullis, act, ago(59))).toBe('done')
+    }
+    expect(await outcomeOf(portcullis, REVOKE, ago(61))).toEqual(REFUSED)
+    expect(await outcomeOf(portcullis, EVERYONE, ago(61))).toEqual(REFUSED)
+    expect(await outcomeOf(portcullis, LOGOUT, ago(599))).toBe('done')
+    expect(await outcomeOf(portcullis, LOGOUT, ago(601))).toEqual(REFUSED)
+  })
+
+  // Q55
+  it('can be asked for by routes and fields of one’s own', async () => {
+    const portcullis = create()
+    const authenticatedAt = new Date(now - 30_000)
+    const { text } = await portcullis.issue({ subject: 'ada', authenticatedAt })
+    const request = { authorization: `Bearer ${text}` }
+
+    await expect(
+      portcullis.authenticate(request, { maxLoginAgeSeconds: 31 }),
+    ).resolves.toMatchObject({ subject: 'ada' })
+    await expect(
+      portcullis.authenticate(request, { maxLoginAgeSeconds: 29 }),
+    ).rejects.toMatchObject({ httpStatus: 403, extensions: REFUSED })
   })
 })

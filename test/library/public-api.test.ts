@@ -19,6 +19,7 @@ const RELEASED_NAMES = [
   'PortcullisError',
   'PostgresRevocationStore',
   'RateLimitedError',
+  'ReauthenticationRequiredError',
   'RevocationEntity',
   'RevocationEventEntity',
   'RevocationReplica',
@@ -115,6 +116,12 @@ const RELEASED_ERRORS = [
     { reason: 'INVALID_REFRESH_TOKEN' },
   ],
   [new portcullis.RoleRequiredError('ADMIN'), 403, 'FORBIDDEN', { reason: 'ROLE_REQUIRED' }],
+  [
+    new portcullis.ReauthenticationRequiredError(),
+    403,
+    'FORBIDDEN',
+    { reason: 'REAUTHENTICATION_REQUIRED' },
+  ],
   [new portcullis.AccountSuspendedError(), 403, 'FORBIDDEN', { reason: 'ACCOUNT_SUSPENDED' }],
   [
     new portcullis.BadInputError('note', 'TOO_LONG', 'Too long'),

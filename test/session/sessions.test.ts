@@ -7,6 +7,7 @@ import {
   AccountSuspendedError,
   InvalidCredentialsError,
   InvalidRefreshTokenError,
+  TokenInvalidError,
 } from '../../src/errors.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { IssuedTokens } from '../../src/session/sessions.ts'
@@ -78,7 +79,11 @@ function read({ accessToken }: IssuedTokens): Token {
 }
 
 async function isAlive(issued: IssuedTokens): Promise<boolean> {
-  return (await node.check(read(issued))) === null
+  return isAliveAt(node, issued)
+}
+
+async function isAliveAt(at: TestNode, { accessToken }: IssuedTokens): Promise<boolean> {
+  return (await at.check(at.tokens.verify(accessToken.text))) === null
 }
 
 async function expectRefused(refreshToken: string): Promise<void> {
@@ -107,6 +112,7 @@ describe('open', () => {
       userAgent: 'Phone/1',
       ipAddress: '192.0.2.1',
       createdAt: NOON,
+      authenticatedAt: NOON,
       lastSeenAt: NOON,
       lastIssuedAt: NOON,
       expiresAt: new Date(NOON.getTime() + LIFETIME_SECONDS * SECOND),
@@ -118,6 +124,7 @@ describe('open', () => {
       tokenId: issued.accessToken.tokenId,
       roles: ['USER'],
       issuedAt: NOON.getTime() / 1000,
+      authenticatedAt: NOON.getTime() / 1000,
       expiresAt: NOON.getTime() / 1000 + TOKEN_SECONDS,
     })
     expect(issued.accessToken.expiresIn).toBe(TOKEN_SECONDS)
@@ -506,6 +513,140 @@ describe('renewWithin', () => {
   }
 })
 
+describe('reauthenticate', () => {
+  // Q55, Q57
+  it('gives nothing when the session ended meanwhile, and opens none', async () => {
+    const first = await signIn()
+    await revoke({ scope: 'SESSION', sessionId: first.session.id, subject: 'ada' })
+
+    await expect(
+      node.sessions.reauthenticate(first.session.id, 'ada', LAPTOP, readGrant),
+    ).rejects.toThrow(TokenInvalidError)
+    expect(await database.query(`select id from session`)).toEqual([{ id: first.session.id }])
+  })
+
+  it('gives nothing to whom accounts refuse it', async () => {
+    const first = await signIn()
+
+    await expect(
+      node.sessions.reauthenticate(first.session.id, 'ada', LAPTOP, async () => {
+        throw new InvalidCredentialsError()
+      }),
+    ).rejects.toThrow(InvalidCredentialsError)
+    expect(await isAlive(await refresh(first.refreshToken))).toBe(true)
+  })
+})
+
+describe('a session that nobody uses', () => {
+  const IDLE_SECONDS = 3600
+  let idle: TestNode
+
+  beforeAll(async () => {
+    idle = await openNode(database.url, {
+      lifetimeSeconds: LIFETIME_SECONDS,
+      idleSeconds: IDLE_SECONDS,
+    })
+  })
+
+  afterAll(async () => {
+    await idle.close()
+  })
+
+  // Q54
+  it('is over when the idle limit is reached, and not before', async () => {
+    await clock.stop(NOON)
+    const used = await idle.sessions.open('ada', PHONE, readGrant)
+    const unused = await idle.sessions.open('ada', LAPTOP, readGrant)
+    const listed = async (): Promise<string[]> =>
+      (await idle.sessions.list('ada', '')).map(({ id }) => id)
+
+    await clock.jump((IDLE_SECONDS - 1) * SECOND)
+    const { refreshToken } = await idle.sessions.refresh(used.refreshToken, PHONE)
+    expect(await listed()).toHaveLength(2)
+    await clock.jump(2 * SECOND)
+
+    await expect(idle.sessions.refresh(unused.refreshToken, LAPTOP)).rejects.toThrow(
+      InvalidRefreshTokenError,
+    )
+    expect(await listed()).toEqual([used.session.id])
+    expect(await isAliveAt(idle, await idle.sessions.refresh(refreshToken, PHONE))).toBe(true)
+  })
+
+  // Q53, Q54
+  it('ends absolutely, however often it is used', async () => {
+    await clock.stop(NOON)
+    let { refreshToken } = await idle.sessions.open('ada', PHONE, readGrant)
+    for (let used = 0; used < LIFETIME_SECONDS - 1800; used += 1800) {
+      await clock.jump(1800 * SECOND)
+      ;({ refreshToken } = await idle.sessions.refresh(refreshToken, PHONE))
+    }
+    await clock.jump(1800 * SECOND)
+
+    await expect(idle.sessions.refresh(refreshToken, PHONE)).rejects.toThrow(
+      InvalidRefreshTokenError,
+    )
+  })
+
+  it('lives to its end where there is no idle limit', async () => {
+    await clock.stop(NOON)
+    const { refreshToken } = await signIn()
+    await clock.jump((LIFETIME_SECONDS - 1) * SECOND)
+
+    expect(await isAlive(await refresh(refreshToken))).toBe(true)
+  })
+})
+
+describe('a person with as many sessions as there may be', () => {
+  let limited: TestNode
+  let givenWay: string[]
+
+  beforeAll(async () => {
+    limited = await openNode(database.url, {
+      lifetimeSeconds: LIFETIME_SECONDS,
+      maxPerPerson: 3,
+      onGivenWay: ({ id }, { reason }) => {
+        givenWay.push(`${id} ${reason}`)
+      },
+    })
+  })
+
+  beforeEach(() => {
+    givenWay = []
+  })
+
+  afterAll(async () => {
+    await limited.close()
+  })
+
+  // Q56
+  it('signs in all the same: the oldest session ends, with its access tokens', async () => {
+    const opened: IssuedTokens[] = []
+    for (const _device of [1, 2, 3, 4]) {
+      opened.push(await limited.sessions.open('ada', PHONE, readGrant))
+    }
+    opened.push(await limited.sessions.open('grace', PHONE, readGrant))
+
+    const alive = await Promise.all(opened.map((tokens) => isAliveAt(limited, tokens)))
+    expect(alive).toEqual([false, true, true, true, true])
+    expect(givenWay).toEqual([`${opened[0]!.session.id} session_limit`])
+    const [entry] = await database.query(`select scope, reason, revoked_by from revocation`)
+    expect(entry).toEqual({ scope: 'SESSION', reason: 'session_limit', revoked_by: null })
+    await expectRefused(opened[0]!.refreshToken)
+  })
+
+  // Q56, Q57
+  it('has no more of them when many are opened at once', async () => {
+    const opened = await Promise.all(
+      Array.from({ length: 12 }, () => limited.sessions.open('ada', PHONE, readGrant)),
+    )
+
+    const alive = await Promise.all(opened.map((tokens) => isAliveAt(limited, tokens)))
+    expect(alive.filter(Boolean).length).toBeGreaterThanOrEqual(1)
+    expect(alive.filter(Boolean).length).toBeLessThanOrEqual(3)
+    expect(await limited.sessions.list('ada', '')).toHaveLength(alive.filter(Boolean).length)
+  })
+})
+
 describe('the list of sessions', () => {
   // Q16
   it("is the person's own, newest first, without those that have ended", async () => {
@@ -565,8 +706,8 @@ describe('looking up a session', () => {
     const own = await createDatabase()
     onTestFinished(() => own.drop())
     await own.query(
-      `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
-       select gen_random_uuid(), 'person ' || n, now(), now(), now(), now() + interval '1 day'
+      `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
+       select gen_random_uuid(), 'person ' || n, now(), now(), now(), now(), now() + interval '1 day'
        from generate_series(1, 5000) n`,
     )
     await own.query(`analyze session`)

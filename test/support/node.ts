@@ -26,7 +26,16 @@ export interface TestNode {
 }
 
 export interface TestNodeOptions extends Partial<
-  Pick<SessionsOptions, 'readGrant' | 'onReuse' | 'lifetimeSeconds' | 'graceSeconds'>
+  Pick<
+    SessionsOptions,
+    | 'readGrant'
+    | 'onReuse'
+    | 'onGivenWay'
+    | 'lifetimeSeconds'
+    | 'idleSeconds'
+    | 'maxPerPerson'
+    | 'graceSeconds'
+  >
 > {
   readonly poolSize?: number
 }
@@ -46,6 +55,7 @@ export const grantUser: ReadGrant = async () => ({ roles: ['USER'] })
 export async function openNode(url: string, options: TestNodeOptions = {}): Promise<TestNode> {
   const { poolSize = 5, readGrant = grantUser, onReuse = () => undefined } = options
   const { lifetimeSeconds = 30 * 24 * 3600, graceSeconds = 5 } = options
+  const { idleSeconds = null, maxPerPerson = null, onGivenWay } = options
   const keys = createKeyRing({ signWith: SECRET })
   const names = { issuer: 'portcullis', audience: 'portcullis' }
 
@@ -64,6 +74,9 @@ export async function openNode(url: string, options: TestNodeOptions = {}): Prom
     revocations,
     sign: createTokenSigner({ keys, ...names, lifetimeSeconds: TOKEN_SECONDS }),
     lifetimeSeconds,
+    idleSeconds,
+    maxPerPerson,
+    ...(onGivenWay && { onGivenWay }),
     graceSeconds,
     readGrant,
     onReuse,

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict'
-import { createHmac, createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import {
+  constants,
+  createHash,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  privateEncrypt,
+  sign,
+} from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
@@ -651,6 +659,249 @@ describe('another kind of signature', () => {
     })
 
     expect(refusalOf(verifierOf(hs256), token)).toBe(BAD_SIGNATURE)
+  })
+})
+
+// Wycheproof's classes for RSASSA-PKCS1-v1_5.
+describe('an RSA signature', () => {
+  const verifier = verifierOf(rs256)
+  const key = createPrivateKey(rs256.signWith)
+  const modulus = BigInt(
+    `0x${Buffer.from(key.export({ format: 'jwk' }).n!, 'base64url').toString('hex')}`,
+  )
+  const DIGEST_INFO = '3031300d060960864801650304020105000420'
+
+  /** Encrypts whatever stands in the place of the padding, as the private key alone can. */
+  function signRaw(input: string, encode: (digest: string) => string): Buffer {
+    const digest = createHash('sha256').update(input).digest('hex')
+    const encoded = Buffer.from(encode(digest), 'hex')
+    return privateEncrypt({ key, padding: constants.RSA_NO_PADDING }, encoded)
+  }
+
+  const padded = (content: string): string =>
+    `0001${'ff'.repeat(253 - content.length / 2)}00${content}`
+
+  it('of the right form holds when it is made by hand', () => {
+    const token = forge(rs256, {
+      sign: (input) => signRaw(input, (digest) => padded(DIGEST_INFO + digest)),
+    })
+
+    expect(verifier.verify(token).subject).toBe('ada')
+  })
+
+  // Q22
+  it.each<[what: string, encode: (digest: string) => string]>([
+    ['without the parameters', (d) => padded(`302f300b06096086480165030402010420${d}`)],
+    ['with other parameters', (d) => padded(`3033300f0609608648016503040201050201000420${d}`)],
+    [
+      'with a length in the long form',
+      (d) => padded(`308131300d060960864801650304020105000420${d}`),
+    ],
+    ['with something after the hash', (d) => padded(`${DIGEST_INFO}${d}00`)],
+    ['without the name of the hash', (d) => padded(d)],
+    ['with the name of SHA-512', (d) => padded(`3051300d060960864801650304020305000440${d}${d}`)],
+    ['with the name of SHA-1', (d) => padded(`3021300906052b0e03021a05000414${d.slice(0, 40)}`)],
+    [
+      'with a short padding and rubbish after it',
+      (d) => `0001ffffffffffffffff00${DIGEST_INFO}${d}`.padEnd(512, 'a'),
+    ],
+    ['with zeros in the padding', (d) => padded(DIGEST_INFO + d).replace('ffffff', 'ff00ff')],
+    ['with the padding of encryption', (d) => padded(DIGEST_INFO + d).replace('0001', '0002')],
+    ['with no padding', (d) => (DIGEST_INFO + d).padStart(512, '0')],
+  ])('is refused %s', (_what, encode) => {
+    expect(refusalOf(verifier, forge(rs256, { sign: (input) => signRaw(input, encode) }))).toBe(
+      BAD_SIGNATURE,
+    )
+  })
+
+  it.each<[what: string, change: (value: bigint) => bigint]>([
+    ['grown by n', (value) => value + modulus],
+    ['0', () => 0n],
+    ['1', () => 1n],
+    ['n', () => modulus],
+    ['n - 1', () => modulus - 1n],
+    ['subtracted from n', (value) => modulus - value],
+  ])('is refused when it is %s', (_what, change) => {
+    const signed = (input: string): Buffer => {
+      const value = BigInt(`0x${rs256.sign(input).toString('hex')}`)
+      const hex = change(value).toString(16)
+      return Buffer.from(hex.padStart(Math.max(512, hex.length + (hex.length % 2)), '0'), 'hex')
+    }
+
+    expect(refusalOf(verifier, forge(rs256, { sign: signed }))).toBe(BAD_SIGNATURE)
+  })
+})
+
+/** What broke others, by the names under which it is known, and what is behind each. */
+describe('what is known by a name', () => {
+  const evil = strangers.RS256
+  const evilJwk = createPublicKey(evil.verifyWith).export({ format: 'jwk' })
+  const [, payload] = partsOf(forge(rs256))
+  const noSignature = (input: string): string => `${input}.`
+  const hmacBy = (secret: string | Buffer) => ({
+    header: { alg: 'HS256' },
+    sign: (input: string) => createHmac('sha256', secret).update(input).digest(),
+  })
+
+  // Q22, Q23, Q24, Q25, Q26
+  it.each<[name: string, token: () => string, refusal: string]>([
+    [
+      'CVE-2015-2951, alg none',
+      () => noSignature(`${base64url('{"alg":"none"}')}.${payload}`),
+      NO_FORM,
+    ],
+    [
+      'CVE-2015-9235, RSA key as HMAC secret',
+      () => forge(rs256, hmacBy(rs256.verifyWith)),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2016-5431, the same with another HMAC',
+      () => forge(rs256, { ...hmacBy(rs256.verifyWith), header: { alg: 'HS384' } }),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2017-11424 and CVE-2022-29217, PEM in another form',
+      () =>
+        forge(
+          rs256,
+          hmacBy(createPublicKey(rs256.verifyWith).export({ type: 'pkcs1', format: 'pem' })),
+        ),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2018-0114, the key in the header',
+      () => forge(evil, { header: { kid: rs256.kid, jwk: evilJwk } }),
+      'header jwk is not accepted',
+    ],
+    [
+      'an unknown alg',
+      () => forge(rs256, { header: { alg: 'NONE256' }, sign: () => Buffer.alloc(1) }),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2019-7644, a wrong signature in the hope of the right one',
+      () => forge(rs256, { sign: () => Buffer.alloc(256) }),
+      BAD_SIGNATURE,
+    ],
+    ['claims without a signature', () => `${base64url(headerOf(rs256))}.${payload}`, NO_FORM],
+    [
+      'CVE-2020-28042, an empty signature',
+      () => noSignature(`${base64url(headerOf(rs256))}.${payload}`),
+      NO_FORM,
+    ],
+    [
+      'jwt_tool: kid as the way to an empty file',
+      () => forge(hs256, { header: { kid: '../../dev/null' }, sign: hmacBy('').sign }),
+      UNKNOWN_KID,
+    ],
+    [
+      'CVE-2022-21449, r = s = 0',
+      () => forge(es256, { sign: () => Buffer.alloc(64) }),
+      BAD_SIGNATURE,
+    ],
+    [
+      'CVE-2022-23540, no secret and no alg',
+      () => forge(hs256, { header: { alg: undefined }, sign: hmacBy('').sign }),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2022-39227, another payload in the JSON form',
+      () => `{"protected":"${base64url(headerOf(rs256))}","payload":"${payload}","signature":"AA"}`,
+      NO_FORM,
+    ],
+    [
+      'CVE-2024-33664, a JWE of any size once it is decompressed',
+      () =>
+        `${base64url('{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2147483647,"zip":"DEF"}')}.AAAA.AAAA.AAAA.AAAA`,
+      NO_FORM,
+    ],
+    [
+      'CVE-2023-6681, rounds without number',
+      () => forge(rs256, { header: { alg: 'PBES2-HS512+A256KW', p2c: 2 ** 31, p2s: 'AA' } }),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2024-33663, a key for SSH as HMAC secret',
+      () => forge(es256, hmacBy('ecdsa-sha2-nistp256 AAAA')),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'CVE-2024-54150, alg of the token’s choice',
+      () => forge(es256, hmacBy(es256.verifyWith)),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'a token of another service by the same key',
+      () => forge(rs256, { claims: { aud: 'billing' } }),
+      'aud is not ours',
+    ],
+    [
+      'CVE-2025-30204, dots without end',
+      () => `${base64url(headerOf(rs256))}${'.'.repeat(8000)}`,
+      NO_FORM,
+    ],
+    [
+      'jwt_tool: alg none with the signature left',
+      () => forge(rs256, { header: { alg: 'none' } }),
+      WRONG_ALGORITHM,
+    ],
+    ['jwt_tool: a blank password', () => forge(hs256, hmacBy('')), BAD_SIGNATURE],
+    [
+      'jwt_tool: null as the signature',
+      () => `${base64url(headerOf(rs256))}.${payload}.bnVsbA`,
+      BAD_SIGNATURE,
+    ],
+    [
+      'jwt_tool: kid with SQL',
+      () => forge(hs256, { header: { kid: `x' union select 'k' -- ` }, sign: hmacBy('k').sign }),
+      UNKNOWN_KID,
+    ],
+    [
+      'jwt_tool: kid with a command',
+      () => forge(hs256, { header: { kid: `${hs256.kid};sleep 9` } }),
+      UNKNOWN_KID,
+    ],
+    [
+      'jwt_tool: JWKS at a place of its own',
+      () => forge(evil, { header: { jku: 'https://e.example' } }),
+      'header jku is not accepted',
+    ],
+    [
+      'jwt_tool: a certificate of its own',
+      () => forge(evil, { header: { x5c: ['MIIB'], x5t: 'AA' } }),
+      'header x5c is not accepted',
+    ],
+    [
+      'members of the header in other letters',
+      () => forge(rs256, { rawHeader: headerOf(rs256).replace('"alg"', '"ALG"') }),
+      WRONG_ALGORITHM,
+    ],
+    [
+      'members of the payload in other letters',
+      () => forge(rs256, { rawPayload: claimsOf().replace('"sub"', '"Sub"') }),
+      'sub is missing or not a plain string',
+    ],
+    [
+      'an ID token',
+      () => forge(rs256, { header: { typ: 'JWT' }, claims: { nonce: 'n' } }),
+      WRONG_TYP,
+    ],
+    ['a logout token', () => forge(rs256, { header: { typ: 'logout+jwt' } }), WRONG_TYP],
+    [
+      'a DPoP proof',
+      () => forge(evil, { header: { typ: 'dpop+jwt', jwk: evilJwk } }),
+      'header jwk is not accepted',
+    ],
+    ['an SD-JWT', () => `${forge(rs256)}~AAAA~`, NO_FORM],
+    ['a PASETO', () => `v4.public.${payload}`, NOT_CANONICAL],
+    ['a Biscuit', () => `En0K${'A'.repeat(60)}=`, NO_FORM],
+  ])('%s: is refused', (_name, make, refusal) => {
+    const by = [hs256, rs256, es256].map((authority) => verifierOf(authority))
+    const token = make()
+    const refusals = by.map((verifier) => refusalOf(verifier, token))
+
+    expect(refusals).toContain(refusal)
   })
 })
 

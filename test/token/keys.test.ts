@@ -195,6 +195,22 @@ describe('an asymmetric key', () => {
     ).toBe(message)
   })
 
+  // Q22, Q32
+  it.each([1, 3, 17])('is refused when it is RSA with the public exponent %i', (exponent) => {
+    const message = `expected an RSA key with a public exponent of at least 65537, got ${exponent}`
+    const { n } = createPublicKey(rs256.verifyWith).export({ format: 'jwk' })
+    const e = Buffer.from([exponent]).toString('base64url')
+    const weak = createPublicKey({ key: { kty: 'RSA', n: n!, e }, format: 'jwk' })
+
+    expect(faultOf({ signWith: hs256.signWith, previous: [pem(weak, 'spki')] })).toBe(message)
+    if (exponent < 3) return
+    const { privateKey } = generateKeyPairSync('rsa', {
+      modulusLength: 2048,
+      publicExponent: exponent,
+    })
+    expect(faultOf({ signWith: pem(privateKey) })).toBe(message)
+  })
+
   it('is refused when a passphrase protects it', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const encrypted = privateKey

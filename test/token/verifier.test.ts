@@ -421,6 +421,19 @@ describe('the claims', () => {
   )
 
   // Q27
+  // Q55
+  it.each(notTimes)('auth_time is refused when %s', (_what, time) => {
+    expect(refusalWith({ auth_time: time })).toBe('auth_time is not a time')
+  })
+
+  // Q55
+  it('auth_time is refused when it is after iat: nobody signs in after that', () => {
+    expect(refusalWith({ auth_time: NOW - 59 })).toBe('auth_time is after iat')
+    expect(refusalWith({ auth_time: NOW + 1e9 })).toBe('auth_time is after iat')
+    const token = forge(hs256, { claims: { auth_time: NOW - 60 } })
+    expect(verifierOf(hs256).verify(token).authenticatedAt).toBe(NOW - 60)
+  })
+
   it.each(notTimes)('nbf is refused when %s', (_what, nbf) => {
     expect(refusalWith({ nbf })).toBe('nbf is not a time')
   })
@@ -464,7 +477,7 @@ describe('the claims', () => {
   })
 
   it('ignores claims that it does not know', () => {
-    const claims = { role: 'ADMIN', isAdmin: true, scope: '*', auth_time: 'never' }
+    const claims = { role: 'ADMIN', isAdmin: true, scope: '*', acr: 7 }
 
     expect(verifier.verify(forge(hs256, { claims }))).toEqual({
       ...verifier.verify(forge(hs256)),
