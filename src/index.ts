@@ -12,6 +12,7 @@ export { createPortcullis } from './portcullis.ts'
 export type {
   IssueGrant,
   IssuedToken,
+  Live,
   Portcullis,
   PortcullisOptions,
   RequestCredentials,
@@ -95,6 +96,28 @@ export type {
 } from './graphql/revocation-resolvers.ts'
 export { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
 export { createStatusPlugin } from './http/wire-errors.ts'
+
+// For WebSockets and event streams
+export type {
+  EventStreamContext,
+  EventStreamOptions,
+  EventStreamRequest,
+} from './http/graphql-sse.ts'
+export type { LiveWebSocket, WebSocketExtra, WebSocketOptions } from './http/graphql-ws.ts'
+export type { LiveDocumentsOptions } from './http/live-documents.ts'
+export type { LiveOptions } from './http/live-session.ts'
+export type {
+  LiveConnection,
+  LiveConnectionKind,
+  LiveConnectionOptions,
+  LiveOperation,
+  Transport,
+} from './live/live-connection.ts'
+export type {
+  LiveConnectionFilter,
+  LiveConnections,
+  LiveConnectionsOptions,
+} from './live/live-connections.ts'
 
 // For a REST route of yours
 export { httpHeadOf } from './http/wire-errors.ts'

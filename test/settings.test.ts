@@ -71,6 +71,7 @@ describe('readSettings', () => {
       journalRetentionDays: 90,
       sweepIntervalSeconds: 60,
       corsOrigins: ['https://studio.apollographql.com'],
+      maxLiveConnections: 20_000,
       trustProxy: false,
       logLevel: 'info',
     })

@@ -10,8 +10,8 @@ export function createEventSource<Event>(
   const ending = new AbortController()
   const generator = generate(ending.signal)
   return {
-    next: () => generator.next(),
-    return() {
+    next: async () => generator.next(),
+    async return() {
       ending.abort(null)
       return generator.return()
     },

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { getOperationAST, parse } from 'graphql'
+import { OperationTypeNode, getOperationAST, parse } from 'graphql'
 import { createHandler } from 'graphql-sse'
 import type { HandlerOptions } from 'graphql-sse'
 import type { Logger } from 'pino'
@@ -65,9 +65,10 @@ export function createEventStreams(
       ...headers,
       'cache-control': 'no-store',
     })
-    await pipe(body, reply.raw).catch(({ message, stack }: Error) =>
-      log.error({ err: { message, stack } }, 'internal error'),
-    )
+    await pipe(body, reply.raw).catch((error: unknown) => {
+      const { message, stack } = error as Error
+      log.error({ err: { message, stack } }, 'internal error')
+    })
     reply.raw.end()
   }
 }
@@ -78,7 +79,8 @@ function isSubscription(body: unknown): boolean {
   try {
     const name = typeof operationName === 'string' ? operationName : null
     return (
-      getOperationAST(parse(query, { maxTokens: MAX_TOKENS }), name)?.operation === 'subscription'
+      getOperationAST(parse(query, { maxLexicalTokens: MAX_TOKENS }), name)?.operation ===
+      OperationTypeNode.SUBSCRIPTION
     )
   } catch {
     return false
@@ -96,7 +98,9 @@ async function pipe(body: AsyncGenerator<string, void>, response: ServerResponse
   response.once('close', stop)
   for await (const piece of body) {
     if (!response.writable) break
-    await new Promise<void>((resolve) => response.write(piece, () => resolve()))
+    await new Promise<void>((resolve) => {
+      response.write(piece, () => resolve())
+    })
   }
   response.off('close', stop)
 }

@@ -23,6 +23,7 @@ export type EventStreamRequest = Request<
   EventStreamContext
 >
 
+/** Where those servers keep the response. */
 export type EventStreamContext =
   | { readonly res: ServerResponse }
   | { readonly reply: { readonly raw: ServerResponse } }

@@ -1,7 +1,6 @@
 import { GraphQLError, OperationTypeNode, getOperationAST } from 'graphql'
 import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
 import { TokenExpiredError, TokenInvalidError, TokenRevokedError } from '../errors.ts'
-import type { RevocationUnavailableError } from '../errors.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
 import { LiveOperation } from '../live/live-connection.ts'
@@ -102,7 +101,7 @@ export class LiveSession {
    *
    * @returns `null` when there are none.
    * @throws {@link TokenInvalidError}, {@link TokenExpiredError} or {@link TokenRevokedError} when they will not do;
-   * {@link RevocationUnavailableError} when nobody can say: they are taken, and what needs them is refused.
+   * `RevocationUnavailableError` when nobody can say: they are taken, and what needs them is refused.
    */
   async present(authorization: Authorization): Promise<Token | null> {
     const { connections, tokens, check } = this.#server.parts

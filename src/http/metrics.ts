@@ -51,22 +51,23 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
       if (!lookUp.isAnswered) unanswered.inc(lookUp.tokens)
     },
     observeCut: ({ extensions: { code, reason = code } }) => cuts.inc({ reason }),
-    watch: (connections) => registerConnections(registers, connections),
+    watch: (connections) => registerConnections(registry, connections),
   }
 }
 
-function registerConnections(registers: Registry[], connections: LiveConnections): void {
-  new Gauge({
+function registerConnections(registry: Registry, connections: LiveConnections): void {
+  const gauge = new Gauge({
     name: 'portcullis_live_connections',
     help: 'Clients that stay connected',
     labelNames: ['kind'],
-    registers,
+    registers: [],
     collect() {
       const counts = { WEBSOCKET: 0, EVENT_STREAM: 0 }
       for (const { kind } of connections.list()) counts[kind] += 1
       for (const [kind, count] of Object.entries(counts)) this.set({ kind }, count)
     },
   })
+  registry.registerMetric(gauge)
 }
 
 function registerReplica(registers: Registry[], replica: RevocationReplica): void {

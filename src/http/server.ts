@@ -269,7 +269,9 @@ function readRemoteAddress({ socket }: Addressed): string | null {
 /** As `isNearestProxy` has it for the other requests. */
 function readForwardedAddress(request: Addressed): string | null {
   const forwarded = [request.headers['x-forwarded-for'] ?? []].flat().join(',')
-  return forwarded.split(',').at(-1)?.trim() || readRemoteAddress(request)
+  const nearest = forwarded.split(',').at(-1)?.trim()
+  if (nearest === undefined || nearest === '') return readRemoteAddress(request)
+  return nearest
 }
 
 /** RFC 9112 §3.2; Apollo's integration makes a URL of it. Of two hosts a proxy may have taken the other one. */

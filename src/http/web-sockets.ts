@@ -45,7 +45,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     noServer: true,
     maxPayload: MAX_FRAME_BYTES,
     // One that is not ours is closed with 4406; refused here, the client would not hear why.
-    handleProtocols: (offered) => handleProtocols(offered) || [...offered][0] || false,
+    handleProtocols: (offered) => handleProtocols(offered) || ([...offered][0] ?? false),
   })
   const server = makeServer(graphql)
   const pinger = new Pinger(pingIntervalMs)
@@ -74,7 +74,9 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
         onMessage(handle) {
           socket.on('message', (data) => {
             endWhenFull(socket)
-            handle(String(data)).catch((error: unknown) => endWithFault(socket, error, log))
+            handle((data as Buffer).toString()).catch((error: unknown) =>
+              endWithFault(socket, error, log),
+            )
           })
         },
       },
@@ -148,7 +150,9 @@ class Pinger {
 async function send(socket: WebSocket, text: string): Promise<void> {
   if (socket.readyState !== socket.OPEN) return
   // One that fails is closed, and everybody hears of that.
-  await new Promise<void>((resolve) => socket.send(text, () => resolve()))
+  await new Promise<void>((resolve) => {
+    socket.send(text, () => resolve())
+  })
 }
 
 function endWhenFull(socket: WebSocket): void {

@@ -11,6 +11,7 @@ import type { Token } from '../token/claims.ts'
 import { LiveConnection } from './live-connection.ts'
 import type { LiveConnectionKind, LiveConnectionOptions } from './live-connection.ts'
 
+/** Who tells live connections of revocations, and who hears of their ends. */
 export interface LiveConnectionsOptions {
   readonly store: Pick<RevocationStore, 'findFor' | 'now' | 'watch'>
   /** Told of each connection that ends because of its token. */
@@ -81,7 +82,7 @@ export class LiveConnections {
 
   /** Newest first. */
   list(filter: LiveConnectionFilter = {}): readonly LiveConnection[] {
-    return [...this.#connections].reverse().filter((connection) => matches(filter, connection))
+    return [...this.#connections].toReversed().filter((connection) => matches(filter, connection))
   }
 
   open(options: LiveConnectionOptions): LiveConnection {

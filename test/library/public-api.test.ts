@@ -22,6 +22,7 @@ const RELEASED_NAMES = [
   'ReauthenticationRequiredError',
   'RevocationEntity',
   'RevocationEventEntity',
+  'JournalFollower',
   'RevocationReplica',
   'RevocationUnavailableError',
   'RoleRequiredError',

@@ -223,6 +223,7 @@ describe('an event stream', () => {
     stop()
 
     await untilConnected(0)
+    expect(await countStreams()).toBe(0)
   })
 
   it('ends when the service stops', async () => {
@@ -232,7 +233,7 @@ describe('an event stream', () => {
 
     await stopping.stop()
 
-    await ended
+    expect(await ended).toBe(undefined)
   })
 
   it('is refused with 503 when there is no room', async () => {
@@ -263,7 +264,7 @@ describe('what a foreign page can send without asking', () => {
       `${here.url}/graphql${method === 'GET' ? `?query=${query}` : ''}`,
       {
         method,
-        headers: { accept: 'text/event-stream', ...(headers as object) },
+        headers: { accept: 'text/event-stream', ...headers },
         ...(method === 'POST' && { body: '{"query":"{ __typename }"}' }),
       },
     )
@@ -286,9 +287,11 @@ describe('what a foreign page can send without asking', () => {
   })
 })
 
+async function countStreams(): Promise<number> {
+  const metrics = await (await fetch(`${here.url}/metrics`)).text()
+  return Number(/portcullis_live_connections\{kind="EVENT_STREAM"\} (\d+)/.exec(metrics)?.[1])
+}
+
 async function untilConnected(count: number): Promise<void> {
-  await until(async () => {
-    const metrics = await (await fetch(`${here.url}/metrics`)).text()
-    return metrics.includes(`portcullis_live_connections{kind="EVENT_STREAM"} ${count}\n`)
-  }, `${count} event streams`)
+  await until(async () => (await countStreams()) === count, `${count} event streams`)
 }

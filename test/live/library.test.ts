@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import { createHandler } from 'graphql-sse/lib/use/http'
 import { useServer } from 'graphql-ws/use/ws'
@@ -89,7 +90,7 @@ async function createWorld(change: (store: RevocationStore) => RevocationStore):
             broken: source('broken'),
             endless: {
               subscribe: async function* never() {
-                await new Promise(() => undefined)
+                await createGate().opened
                 yield 1
               },
             },
@@ -131,7 +132,7 @@ let token: string
 let sessionId: string
 
 async function start(
-  change: (store: RevocationStore) => RevocationStore = (it) => it,
+  change: (store: RevocationStore) => RevocationStore = (given) => given,
 ): Promise<void> {
   world = await createWorld(change)
   const issued = await world.portcullis.issue({ subject: 'ada' })
@@ -200,7 +201,7 @@ describe("a team's own subscription over graphql-ws", () => {
     const subscriber = await subscribe(world, 'subscription { guarded { number slow } }', { token })
     await until(() => world.sources.size === 1, 'the source')
     world.tick()
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await sleep(20)
 
     await revoke()
     world.gate.open()
@@ -241,7 +242,7 @@ describe("a team's own subscription over graphql-ws", () => {
 
     isAway = true
     world.tick()
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await sleep(200)
     expect(subscriber.results).toEqual([])
     isAway = false
 
@@ -276,7 +277,7 @@ describe("a team's own subscription over graphql-ws", () => {
 
     isAway = true
     watcher?.missed()
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await sleep(50)
     expect(subscriber.closing).toBe(null)
     isAway = false
 
@@ -331,7 +332,7 @@ describe("a team's own subscription over graphql-sse", () => {
     const response = await openStream('subscription { guarded { number } }')
     await until(() => world.sources.size === 1, 'the source')
     world.tick()
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await sleep(20)
 
     await revoke()
     world.tick()

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { createDatabase } from '../support/database.ts'
 import type { TestDatabase } from '../support/database.ts'
@@ -46,7 +47,7 @@ describe('while a node cannot reach its database', () => {
 
       cable.setMode(mode)
       await here.graphql('mutation { logout { alreadyRevoked } }', { token: ada.accessToken })
-      await new Promise((resolve) => setTimeout(resolve, 500))
+      await sleep(500)
       expect(socket.closing).toBe(null)
       cable.setMode('pass')
 

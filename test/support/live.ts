@@ -121,7 +121,7 @@ export async function openRaw(
   const messages: any[] = []
   let closing: Closing | null = null
   socket.on('error', () => undefined)
-  socket.on('message', (data) => messages.push(JSON.parse(String(data))))
+  socket.on('message', (data) => messages.push(JSON.parse((data as Buffer).toString())))
   socket.on('close', (code, reason) => {
     closing = { code, reason: String(reason) }
   })
