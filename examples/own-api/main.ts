@@ -16,6 +16,7 @@ const api = DATABASE_URL
   : await startInMemory(settings)
 
 console.log(`Orders are taken at ${api.url}`)
+console.log(`Subscriptions are served at ${api.liveUrl}`)
 console.log(`Revocations are kept in ${DATABASE_URL ? 'PostgreSQL' : 'memory'}`)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => void api.stop())

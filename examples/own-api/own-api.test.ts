@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createDatabase } from '../../test/support/database.ts'
 import type { TestDatabase } from '../../test/support/database.ts'
 import { PostgresRevocationStore } from '../../src/index.ts'
+import { SESSION_ENDED, stopSubscribers, subscribe } from '../../test/support/live.ts'
 import { createDataSource } from './data-source.ts'
 import type { OwnApi } from './server.ts'
 import { startInMemory, startOnPostgres } from './start.ts'
@@ -287,4 +288,25 @@ describe('an API team’s DataSource, with Portcullis’ entities and migrations
     ])
     expect(tables).toEqual([{ tablename: 'migrations' }])
   })
+})
+
+// Q50
+it('ends live connections on every node with their token', async () => {
+  const database = await createEmptyDatabase()
+  const here = await startOnPostgres(database.url, settings)
+  const there = await startOnPostgres(database.url, settings)
+  const token = await signIn(here, 'ada')
+  const sockets = await Promise.all(
+    [here, there].map(async ({ liveUrl }) => subscribe({ url: liveUrl }, SESSION_ENDED, { token })),
+  )
+
+  await ask(here, 'mutation { logout { alreadyRevoked } }', { token })
+
+  for (const socket of sockets) {
+    expect(await socket.closed()).toEqual({ code: 4403, reason: 'TOKEN_REVOKED' })
+    expect(await socket.result()).toMatchObject({ data: { sessionEnded: { reason: 'logout' } } })
+  }
+  stopSubscribers()
+  await Promise.all([here.stop(), there.stop()])
+  await database.drop()
 })

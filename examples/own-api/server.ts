@@ -10,6 +10,7 @@ import {
   createStatusPlugin,
 } from '../../src/index.ts'
 import type { AuthContext, Portcullis, RevocationStore, SecurityLog } from '../../src/index.ts'
+import { startLive } from './live.ts'
 import { CATALOGUE } from './orders.ts'
 import type { Orders } from './orders.ts'
 import { findBySignIn } from './people.ts'
@@ -27,6 +28,8 @@ export interface OwnApiOptions {
 
 export interface OwnApi {
   readonly url: string
+  /** Where subscriptions are served. */
+  readonly liveUrl: string
   stop(): Promise<void>
 }
 
@@ -47,8 +50,12 @@ export async function startOwnApi({
   })
   const schema = portcullis.protect(
     makeExecutableSchema({
-      typeDefs: [...portcullis.typeDefs, typeDefs],
-      resolvers: [portcullis.resolvers, createResolvers(portcullis, orders)],
+      typeDefs: [...portcullis.typeDefs, portcullis.live.typeDefs, typeDefs],
+      resolvers: [
+        portcullis.resolvers,
+        portcullis.live.resolvers,
+        createResolvers(portcullis, orders),
+      ],
     }),
   )
   const server = new ApolloServer<AuthContext>({
@@ -64,11 +71,14 @@ export async function startOwnApi({
         ipAddress: req.socket.remoteAddress,
       }),
   })
+  const live = await startLive(portcullis, schema)
   const sweeper = portcullis.startSweeper()
 
   return {
     url,
+    liveUrl: live.url,
     async stop() {
+      await live.stop()
       await server.stop()
       await sweeper.stop()
     },

@@ -1,4 +1,4 @@
-import { MemoryRevocationStore, PostgresRevocationStore } from '../../src/index.ts'
+import { JournalFollower, MemoryRevocationStore, PostgresRevocationStore } from '../../src/index.ts'
 import { createDataSource, createTableOrders } from './data-source.ts'
 import { createMemoryOrders } from './orders.ts'
 import { startOwnApi } from './server.ts'
@@ -18,12 +18,17 @@ export async function startOnPostgres(url: string, settings: OwnApiSettings): Pr
   await dataSource.initialize()
   await dataSource.runMigrations()
 
-  const store = new PostgresRevocationStore(dataSource)
+  // So that live connections hear of what other nodes revoke.
+  const journal = new JournalFollower(dataSource)
+  void journal.start()
+  const store = new PostgresRevocationStore(dataSource, { journal })
   const api = await startOwnApi({ ...settings, store, orders: createTableOrders(dataSource) })
   return {
     url: api.url,
+    liveUrl: api.liveUrl,
     async stop() {
       await api.stop()
+      await journal.stop()
       await dataSource.destroy()
     },
   }
