@@ -48,6 +48,50 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     await service?.stop()
   })
 
+  // Q50
+  it('has its WebSocket closed when its token is revoked', async () => {
+    const { accessToken } = await register(service, 'live')
+    const own = await browser.newPage()
+    await own.goto(service.url)
+    const closing = own.evaluate(async (token) => {
+      const socket = new WebSocket(
+        `${location.origin.replace('http', 'ws')}/graphql`,
+        'graphql-transport-ws',
+      )
+      const messages: unknown[] = []
+      socket.addEventListener('open', () => {
+        socket.send(
+          JSON.stringify({
+            type: 'connection_init',
+            payload: { authorization: `Bearer ${token}` },
+          }),
+        )
+      })
+      socket.addEventListener('message', ({ data }) => {
+        const message = JSON.parse(data)
+        messages.push(message.payload?.data ?? message.type)
+        if (message.type !== 'connection_ack') return
+        const query = 'subscription { sessionEnded { reason } }'
+        socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
+        document.title = 'subscribed'
+      })
+      return new Promise((resolve) => {
+        socket.addEventListener('close', ({ code, reason }) => resolve({ code, reason, messages }))
+      })
+    }, accessToken)
+    await own.waitForFunction(() => document.title === 'subscribed')
+    await own.waitForTimeout(300)
+
+    await service.graphql('mutation { logout { alreadyRevoked } }', { token: accessToken })
+
+    expect(await closing).toEqual({
+      code: 4403,
+      reason: 'TOKEN_REVOKED',
+      messages: ['connection_ack', { sessionEnded: { reason: 'logout' } }],
+    })
+    await own.close()
+  })
+
   beforeEach(async () => {
     context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
     page = await context.newPage()
