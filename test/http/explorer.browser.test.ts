@@ -55,7 +55,7 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     await own.goto(service.url)
     const closing = own.evaluate(async (token) => {
       const socket = new WebSocket(
-        `${location.origin.replace('http', 'ws')}/graphql`,
+        `${(globalThis as any).location.origin.replace('http', 'ws')}/graphql`,
         'graphql-transport-ws',
       )
       const messages: unknown[] = []
@@ -73,13 +73,13 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
         if (message.type !== 'connection_ack') return
         const query = 'subscription { sessionEnded { reason } }'
         socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }))
-        document.title = 'subscribed'
+        Object.assign((globalThis as any).document, { title: 'subscribed' })
       })
       return new Promise((resolve) => {
         socket.addEventListener('close', ({ code, reason }) => resolve({ code, reason, messages }))
       })
     }, accessToken)
-    await own.waitForFunction(() => document.title === 'subscribed')
+    await own.waitForFunction(() => (globalThis as any).document.title === 'subscribed')
     await own.waitForTimeout(300)
 
     await service.graphql('mutation { logout { alreadyRevoked } }', { token: accessToken })
