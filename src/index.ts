@@ -87,13 +87,10 @@ export const revocationMigrations: ReadonlyArray<new () => MigrationInterface> =
 export { applyAuthDirective, listUndeclaredRootFields } from './graphql/auth-directive.ts'
 export type { AuthContext } from './graphql/auth-directive.ts'
 export { Authentication } from './graphql/authentication.ts'
-export type { AuthenticationOptions, Caller, Demand, TokenState } from './graphql/authentication.ts'
+export type { AuthenticationOptions, Caller } from './graphql/authentication.ts'
+export type { Demand, ReauthenticationRules, TokenState } from './graphql/demand.ts'
 export { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
-export type {
-  OpaqueToken,
-  ReauthenticationRules,
-  RevocationResolverOptions,
-} from './graphql/revocation-resolvers.ts'
+export type { OpaqueToken, RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
 export { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
 export { createStatusPlugin } from './http/wire-errors.ts'
 

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
-import type { ReauthenticationRules } from './graphql/revocation-resolvers.ts'
+import type { ReauthenticationRules } from './graphql/demand.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
 

@@ -11,11 +11,10 @@ import {
 import type { PortcullisError } from '../errors.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { IssuedTokens, Sessions } from '../session/sessions.ts'
-import type { Demand } from './authentication.ts'
-import { demandRecent } from './revocation-resolvers.ts'
-import type { ReauthenticationRules } from './revocation-resolvers.ts'
 import { readDeviceOf } from './context.ts'
 import type { ServiceContext } from './context.ts'
+import { ADMIN, USER, demandRecent } from './demand.ts'
+import type { ReauthenticationRules } from './demand.ts'
 import { readDevice, readId, readNote, readReason } from './input.ts'
 import { toAuthPayload } from './session-resolvers.ts'
 
@@ -36,9 +35,6 @@ interface UserArgs {
   readonly reason?: string | null
   readonly note?: string | null
 }
-
-const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
-const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
 
 export function createAccountResolvers({
   accounts,

@@ -19,7 +19,8 @@ import type {
   GraphQLSchema,
 } from 'graphql'
 import { RevocationUnavailableError } from '../errors.ts'
-import type { Authentication, Caller, Demand } from './authentication.ts'
+import type { Authentication, Caller } from './authentication.ts'
+import type { Demand } from './demand.ts'
 
 /** What `@auth` needs of a GraphQL context. */
 export interface AuthContext {

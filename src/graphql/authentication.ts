@@ -12,22 +12,11 @@ import type { SecurityLog } from '../security-event.ts'
 import { readBearerToken } from '../token/bearer.ts'
 import type { Token } from '../token/claims.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
-
-/** What a check says of a token. */
-export type TokenState = 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'INVALID'
+import { USER } from './demand.ts'
+import type { Demand, TokenState } from './demand.ts'
 
 /** Who sends this request: claims that were verified and, unless the field accepts otherwise, are not revoked. */
 export type Caller = Token
-
-/** What a protected field asks of its caller. */
-export interface Demand {
-  /** Roles that the token must all carry; `ADMIN` includes every other. */
-  readonly requires: readonly string[]
-  /** States in which a token is let through. */
-  readonly accepts: readonly TokenState[]
-  /** How long ago the person may have signed in, in seconds; any time, when not given. */
-  readonly maxLoginAgeSeconds?: number
-}
 
 /** One request's credentials, and the parts that judge them. */
 export interface AuthenticationOptions {
@@ -40,11 +29,6 @@ export interface AuthenticationOptions {
   readonly ipAddress?: string | null
   readonly log?: SecurityLog
 }
-
-const ACTIVE_USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
-
-/** Operators only. */
-export const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
 
 /**
  * One request's authentication. Nothing is done until a protected field asks; then the token is verified and looked up
@@ -103,7 +87,7 @@ export class Authentication {
    * when the token will not do; {@link RoleRequiredError} when it lacks a role; {@link ReauthenticationRequiredError}
    * when its login is too old; {@link RevocationUnavailableError} when the store cannot say.
    */
-  async authenticate(demand: Demand = ACTIVE_USER): Promise<Caller> {
+  async authenticate(demand: Demand = USER): Promise<Caller> {
     this.#wasAsked = true
     const token = this.#verify()
     await this.#admit(token, demand.accepts)

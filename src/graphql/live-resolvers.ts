@@ -10,9 +10,9 @@ import type {
   RevocationStore,
 } from '../revocation/store.ts'
 import type { AuthContext } from './auth-directive.ts'
-import { ADMIN } from './authentication.ts'
 import { createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
+import { ADMIN } from './demand.ts'
 import { formatEventCursor, readPlace } from './event-cursor.ts'
 import { Bell, createEventSource } from './event-source.ts'
 import { readName } from './input.ts'

@@ -13,11 +13,13 @@ import type {
 import type { SecurityLog } from '../security-event.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
-import { ADMIN, isAdmin } from './authentication.ts'
-import type { Authentication, Demand, TokenState } from './authentication.ts'
+import { isAdmin } from './authentication.ts'
+import type { Authentication } from './authentication.ts'
 import { createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { DateTime } from './date-time.ts'
+import { ADMIN, USER, demandRecent } from './demand.ts'
+import type { Demand, ReauthenticationRules, TokenState } from './demand.ts'
 import { eventCursor } from './event-cursor.ts'
 import { createUnknownIdError, isId, readId, readName, readNote, readReason } from './input.ts'
 
@@ -35,17 +37,6 @@ export interface RevocationResolverOptions {
   readonly readSubject?: (userId: string) => Promise<string>
   /** Throws when a revocation must not be undone now. */
   readonly assertRestorable?: (revocation: Revocation) => Promise<void>
-}
-
-/**
- * How long ago somebody may have signed in who wants to act on all sessions at once, in seconds. A token that does not
- * say when (`auth_time`) is not recent.
- */
-export interface ReauthenticationRules {
-  /** For the person's own: `logoutAllDevices`, `changePassword`. */
-  readonly maxAgeSeconds: number
-  /** For others': `revokeUser`, `revokeEveryone`. */
-  readonly adminMaxAgeSeconds: number
 }
 
 /** The session that a refresh token carries. */
@@ -70,7 +61,6 @@ interface RevokeArgs {
 
 type ListArgs = PageArgs & { readonly filter?: RevocationFilter | null }
 
-const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 const WHOEVER_SIGNED_IN: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
 
 /** Makes the resolvers for `revocationTypeDefs`, on a store of yours. */
@@ -265,11 +255,6 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     Query: { tokenStatus, revocations: listRevocations, revocationEvents: listEvents },
     Mutation: { logout, logoutAllDevices, revokeToken, revokeUser, revokeEveryone, restore },
   }
-}
-
-/** @param maxLoginAgeSeconds - `undefined` for any. */
-export function demandRecent(demand: Demand, maxLoginAgeSeconds: number | undefined): Demand {
-  return maxLoginAgeSeconds === undefined ? demand : { ...demand, maxLoginAgeSeconds }
 }
 
 const revocationCursor: CursorForm<RevocationCursor> = {

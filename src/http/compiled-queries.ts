@@ -5,7 +5,8 @@ import type { DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionN
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { findDemands } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
-import type { Authentication, Demand } from '../graphql/authentication.ts'
+import type { Authentication } from '../graphql/authentication.ts'
+import type { Demand } from '../graphql/demand.ts'
 import { countFields } from '../graphql/document-size.ts'
 
 export interface CompiledQueriesOptions {

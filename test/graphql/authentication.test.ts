@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { Authentication } from '../../src/graphql/authentication.ts'
-import type { Demand } from '../../src/graphql/authentication.ts'
+import type { Demand } from '../../src/graphql/demand.ts'
 import { createPortcullis } from '../../src/portcullis.ts'
 import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
 import { createKeyRing } from '../../src/token/keys.ts'
