@@ -97,12 +97,13 @@ export { createStatusPlugin } from './http/wire-errors.ts'
 // For WebSockets and event streams
 export type {
   EventStreamContext,
-  EventStreamOptions,
+  EventStreamHandlerOptions,
   EventStreamRequest,
 } from './http/graphql-sse.ts'
 export type { LiveWebSocket, WebSocketExtra, WebSocketOptions } from './http/graphql-ws.ts'
 export type { LiveDocumentsOptions } from './http/live-documents.ts'
 export type { LiveOptions } from './http/live-session.ts'
+export type { OriginatingRequest } from './http/request-origin.ts'
 export type {
   LiveConnection,
   LiveConnectionKind,

@@ -12,9 +12,9 @@ import { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
 import type { RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
 import { authTypeDefs, liveTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
 import { createEventStreamOptions } from './http/graphql-sse.ts'
-import type { EventStreamOptions } from './http/graphql-sse.ts'
 import { createWebSocketOptions } from './http/graphql-ws.ts'
 import type { WebSocketOptions } from './http/graphql-ws.ts'
+import type { LiveOptions } from './http/live-session.ts'
 import { LiveConnections } from './live/live-connections.ts'
 import { createRevocationCheck } from './revocation/loader.ts'
 import type { LookUp, RevocationCheck } from './revocation/loader.ts'
@@ -100,7 +100,7 @@ export interface Live {
   webSocketOptions(options: WebSocketOptions): ReturnType<typeof createWebSocketOptions>
 
   /** Makes the options of `graphql-sse`'s `createHandler`. */
-  eventStreamOptions(options: EventStreamOptions): ReturnType<typeof createEventStreamOptions>
+  eventStreamOptions(options: LiveOptions): ReturnType<typeof createEventStreamOptions>
 }
 
 /** Everything that a GraphQL server needs to have its tokens checked and revoked. */

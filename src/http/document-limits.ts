@@ -4,6 +4,28 @@ import type { DocumentNode, ValidationRule } from 'graphql'
 import { findExcess } from '../graphql/document-size.ts'
 import type { DocumentSize } from '../graphql/document-size.ts'
 
+/**
+ * What a document may hold, in tokens of the GraphQL language; the introspection query has some 250. So no document can
+ * nest so deep that the parser's stack overflows, nor name so many fields that others wait long.
+ */
+export const MAX_DOCUMENT_TOKENS = 2000
+
+/** Fields of one operation at its root: they all run at the same time. */
+export const MAX_ROOT_FIELDS = 50
+
+/**
+ * What one operation may ask for, when the fields of a fragment are counted as often as it is spread: 2,000 tokens can
+ * be written out to hundreds of thousands of fields, and each of them to as many as a list has items. The introspection
+ * of tools has 230 fields, 15 deep.
+ */
+export const MAX_DOCUMENT_SIZE = {
+  fields: 500,
+  aliases: 100,
+  directives: 50,
+  spreads: 50,
+  depth: 20,
+}
+
 export interface DocumentLimits {
   /** Refuses, also where there is no Apollo Server. */
   readonly rule: ValidationRule

@@ -2,19 +2,10 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { OperationTypeNode, getOperationAST, parse } from 'graphql'
 import { createHandler } from 'graphql-sse'
-import type { HandlerOptions } from 'graphql-sse'
 import type { Logger } from 'pino'
-import type { EventStreamContext, EventStreamRequest } from './graphql-sse.ts'
-
-/** From `portcullis.live.eventStreamOptions`. */
-type Options = HandlerOptions<
-  EventStreamRequest['raw'],
-  EventStreamContext,
-  Record<string, unknown>
->
-
-/** A document of more is refused by whoever gets it. */
-const MAX_TOKENS = 2000
+import { MAX_DOCUMENT_TOKENS } from './document-limits.ts'
+import { logFault } from './faults.ts'
+import type { EventStreamHandlerOptions } from './graphql-sse.ts'
 
 /**
  * Whether a client wants its answer as server-sent events. Some (urql) accept them beside JSON whatever they ask: they get
@@ -25,10 +16,10 @@ export function wantsEventStream({ headers: { accept = '' }, body }: FastifyRequ
   return !/json|\*\/\*/i.test(accept) || isSubscription(body)
 }
 
-/** Makes the handler for such requests. */
+/** Makes the handler for such requests, from `portcullis.live.eventStreamOptions`. */
 export function createEventStreams(
   app: FastifyInstance,
-  options: Options,
+  options: EventStreamHandlerOptions,
   log: Logger,
 ): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   const handle = createHandler(options)
@@ -65,10 +56,7 @@ export function createEventStreams(
       ...headers,
       'cache-control': 'no-store',
     })
-    await pipe(body, reply.raw).catch((error: unknown) => {
-      const { message, stack } = error as Error
-      log.error({ err: { message, stack } }, 'internal error')
-    })
+    await pipe(body, reply.raw).catch((error: unknown) => logFault(error, log))
     reply.raw.end()
   }
 }
@@ -79,7 +67,7 @@ function isSubscription(body: unknown): boolean {
   try {
     const name = typeof operationName === 'string' ? operationName : null
     return (
-      getOperationAST(parse(query, { maxLexicalTokens: MAX_TOKENS }), name)?.operation ===
+      getOperationAST(parse(query, { maxLexicalTokens: MAX_DOCUMENT_TOKENS }), name)?.operation ===
       OperationTypeNode.SUBSCRIPTION
     )
   } catch {

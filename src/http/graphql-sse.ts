@@ -1,41 +1,29 @@
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { GraphQLError } from 'graphql'
 import type { ExecutionResult, GraphQLFormattedError } from 'graphql'
 import type { HandlerOptions, Request } from 'graphql-sse'
 import type { PortcullisError } from '../errors.ts'
 import type { LiveOperation, Transport } from '../live/live-connection.ts'
-import { LiveServer } from './live-session.ts'
+import { LiveServer, MAX_FAREWELL_MS } from './live-session.ts'
 import type { LiveOptions, LiveParts, LiveSession } from './live-session.ts'
-
-/** How event streams are served. */
-export interface EventStreamOptions extends LiveOptions {
-  /**
-   * Where a client comes from.
-   *
-   * @defaultValue the other end of its TCP connection
-   */
-  readonly readIpAddress?: ((request: EventStreamRequest) => string | null) | undefined
-}
+import type { OriginatingRequest } from './request-origin.ts'
 
 /** What `graphql-sse/lib/use/http`, `…/express` and `…/fastify` hand on of a request. */
-export type EventStreamRequest = Request<
-  { readonly headers: IncomingHttpHeaders; readonly socket: { readonly remoteAddress?: string } },
-  EventStreamContext
->
+export type EventStreamRequest = Request<OriginatingRequest, EventStreamContext>
 
 /** Where those servers keep the response. */
 export type EventStreamContext =
   | { readonly res: ServerResponse }
   | { readonly reply: { readonly raw: ServerResponse } }
 
-type Options = HandlerOptions<
-  EventStreamRequest['raw'],
+/** The options of `graphql-sse`'s `createHandler`. */
+export type EventStreamHandlerOptions = HandlerOptions<
+  OriginatingRequest,
   EventStreamContext,
   Record<string, unknown>
 >
 
-/** How long a client may take to hear that its stream ends, and how long it may read nothing; milliseconds. */
-const MAX_FAREWELL_MS = 2000
+/** How long a client may read nothing, in milliseconds. */
 const MAX_SILENCE_MS = 30_000
 
 /** Milliseconds between the end for who speaks the protocol, and that for the others. */
@@ -57,8 +45,10 @@ interface Stream {
  *
  * @see {@link https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md GraphQL over Server-Sent Events Protocol}
  */
-export function createEventStreamOptions(parts: LiveParts, options: EventStreamOptions): Options {
-  const { readIpAddress = readRemoteAddress } = options
+export function createEventStreamOptions(
+  parts: LiveParts,
+  options: LiveOptions,
+): EventStreamHandlerOptions {
   const server = new LiveServer(parts, options)
   const streams = new WeakMap<object, Stream>()
 
@@ -70,17 +60,11 @@ export function createEventStreamOptions(parts: LiveParts, options: EventStreamO
 
     onSubscribe(request, params) {
       const response = responseOf(request)
-      const { headers } = request.raw
-      const session = server.open({
-        kind: 'EVENT_STREAM',
-        transport: createTransport(response),
-        ipAddress: readIpAddress(request),
-        userAgent: headers['user-agent']?.slice(0, 500) ?? null,
-      })
+      const session = server.open('EVENT_STREAM', request.raw, createTransport(response))
       response.once('close', () => session.close())
       endWhenStuck(response)
 
-      session.carry(headers.authorization)
+      session.carry(request.raw.headers.authorization)
       const begun = session.begin(params)
       // Its mark of a result is that there is `data`.
       if (!('args' in begun)) return refuse(session.format(begun))
@@ -111,10 +95,6 @@ function refuse(errors: readonly GraphQLFormattedError[]): ExecutionResult {
 
 function responseOf({ context }: EventStreamRequest): ServerResponse {
   return 'res' in context ? context.res : context.reply.raw
-}
-
-function readRemoteAddress({ raw }: EventStreamRequest): string | null {
-  return raw.socket.remoteAddress ?? null
 }
 
 function createTransport(response: ServerResponse): Transport {

@@ -4,7 +4,7 @@ import { CloseCode, MessageType } from 'graphql-ws'
 import type { ServerOptions, SubscribePayload } from 'graphql-ws'
 import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
 import type { LiveOperation, Transport } from '../live/live-connection.ts'
-import { LiveServer } from './live-session.ts'
+import { LiveServer, MAX_FAREWELL_MS } from './live-session.ts'
 import type { LiveOptions, LiveParts, LiveSession } from './live-session.ts'
 
 /** How WebSockets are served. */
@@ -15,12 +15,6 @@ export interface WebSocketOptions extends LiveOptions {
    * @defaultValue 100
    */
   readonly maxOperations?: number | undefined
-  /**
-   * Where a client comes from.
-   *
-   * @defaultValue the other end of its TCP connection
-   */
-  readonly readIpAddress?: ((request: IncomingMessage) => string | null) | undefined
 }
 
 /** What is used of a WebSocket: those of `ws` and of `@fastify/websocket` have it. */
@@ -43,10 +37,7 @@ type Options = ServerOptions<Params, WebSocketExtra>
 
 const DEFAULT_MAX_OPERATIONS = 100
 
-/** How long a client may take to hear that its connection ends, in milliseconds. */
-const MAX_FAREWELL_MS = 2000
-
-/** What may wait to be sent to a client that sends and does not read, in bytes. */
+/** What may wait to be sent, in bytes. */
 const MAX_BUFFERED_BYTES = 1024 * 1024
 
 /**
@@ -62,7 +53,7 @@ const MAX_BUFFERED_BYTES = 1024 * 1024
  * @see {@link https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md GraphQL over WebSocket Protocol}
  */
 export function createWebSocketOptions(parts: LiveParts, options: WebSocketOptions): Options {
-  const { maxOperations = DEFAULT_MAX_OPERATIONS, readIpAddress = readRemoteAddress } = options
+  const { maxOperations = DEFAULT_MAX_OPERATIONS } = options
   const server = new LiveServer(parts, options)
   const sessions = new WeakMap<object, LiveSession>()
   // By message: an id of the protocol may be used again before its first operation has ended.
@@ -71,12 +62,7 @@ export function createWebSocketOptions(parts: LiveParts, options: WebSocketOptio
   return {
     async onConnect(context) {
       const { socket, request } = context.extra
-      const session = server.open({
-        kind: 'WEBSOCKET',
-        transport: createTransport(socket),
-        ipAddress: readIpAddress(request),
-        userAgent: request.headers['user-agent']?.slice(0, 500) ?? null,
-      })
+      const session = server.open('WEBSOCKET', request, createTransport(socket))
       // Not `onClose`, which waits for sources of events that may not end.
       socket.once('close', () => session.close())
       sessions.set(context, session)
@@ -84,8 +70,7 @@ export function createWebSocketOptions(parts: LiveParts, options: WebSocketOptio
     },
 
     async onPing(context, payload) {
-      const { socket } = context.extra
-      if (socket.bufferedAmount > MAX_BUFFERED_BYTES) socket.terminate()
+      endWhenFull(context.extra.socket)
 
       const session = sessions.get(context)
       const authorization = payload?.['authorization']
@@ -142,8 +127,9 @@ function createTransport(socket: LiveWebSocket): Transport {
   }
 }
 
-function readRemoteAddress({ socket }: IncomingMessage): string | null {
-  return socket.remoteAddress ?? null
+/** Of a client that sends and does not read, what it is answered would pile up. */
+export function endWhenFull(socket: Pick<LiveWebSocket, 'bufferedAmount' | 'terminate'>): void {
+  if (socket.bufferedAmount > MAX_BUFFERED_BYTES) socket.terminate()
 }
 
 /** All that there are: who gives two is refused, as over HTTP. */

@@ -4,7 +4,7 @@ import { TokenExpiredError, TokenInvalidError, TokenRevokedError } from '../erro
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
 import { LiveOperation } from '../live/live-connection.ts'
-import type { LiveConnection, LiveConnectionOptions } from '../live/live-connection.ts'
+import type { LiveConnection, LiveConnectionKind, Transport } from '../live/live-connection.ts'
 import type { LiveConnections } from '../live/live-connections.ts'
 import type { RevocationCheck } from '../revocation/loader.ts'
 import { readBearerToken } from '../token/bearer.ts'
@@ -12,6 +12,8 @@ import type { Token } from '../token/claims.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
 import { LiveDocuments } from './live-documents.ts'
 import type { LiveDocumentsOptions } from './live-documents.ts'
+import { readRemoteAddress, readUserAgent } from './request-origin.ts'
+import type { OriginatingRequest } from './request-origin.ts'
 
 /** The parts of a node that live connections are served with. */
 export interface LiveParts {
@@ -28,6 +30,12 @@ export interface LiveParts {
 export interface LiveOptions extends LiveDocumentsOptions {
   /** Your part of an operation's GraphQL context; `auth` and `operation` are added to it. */
   readonly context?: ((connection: LiveConnection) => object) | undefined
+  /**
+   * Where a client comes from.
+   *
+   * @defaultValue the other end of its TCP connection
+   */
+  readonly readIpAddress?: ((request: OriginatingRequest) => string | null) | undefined
   /** As Apollo Server's; by default errors go out as they are. */
   readonly formatError?:
     | ((formatted: GraphQLFormattedError, error: unknown) => GraphQLFormattedError)
@@ -47,6 +55,9 @@ export interface LiveExecution {
   readonly args: ExecutionArgs & { readonly contextValue: Record<string, unknown> }
 }
 
+/** How long a client may take to hear that its connection ends, in milliseconds. */
+export const MAX_FAREWELL_MS = 2000
+
 type Authorization = string | readonly string[] | undefined
 
 /** What live connections of one server have in common. */
@@ -61,7 +72,11 @@ export class LiveServer {
     this.documents = new LiveDocuments(options)
   }
 
-  open(about: LiveConnectionOptions): LiveSession {
+  open(kind: LiveConnectionKind, request: OriginatingRequest, transport: Transport): LiveSession {
+    const { readIpAddress = readRemoteAddress } = this.options
+    const ipAddress = readIpAddress(request)
+    const userAgent = readUserAgent(request)
+    const about = { kind, transport, ipAddress, userAgent }
     return new LiveSession(this, this.parts.connections.open(about))
   }
 }

@@ -8,6 +8,8 @@ import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
 import type { LiveConnections } from '../live/live-connections.ts'
+import { logFault } from './faults.ts'
+import { endWhenFull } from './graphql-ws.ts'
 import type { WebSocketExtra } from './graphql-ws.ts'
 
 export interface WebSocketsOptions {
@@ -30,9 +32,6 @@ const PING_TICK_MS = 100
 
 /** What is made up for when pings come late, in milliseconds. */
 const MAX_PING_DELAY_MS = 1000
-
-/** What may wait to be sent to a client that sends and does not read, in bytes. */
-const MAX_BUFFERED_BYTES = 1024 * 1024
 
 /** How long clients may take to close when the service stops, in milliseconds. */
 const MAX_CLOSING_MS = 1000
@@ -155,10 +154,6 @@ async function send(socket: WebSocket, text: string): Promise<void> {
   })
 }
 
-function endWhenFull(socket: WebSocket): void {
-  if (socket.bufferedAmount > MAX_BUFFERED_BYTES) socket.terminate()
-}
-
 function endWithFault(socket: WebSocket, error: unknown, log: Logger): void {
   // So `graphql-ws` says that a client sent what only servers send.
   if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
@@ -167,11 +162,6 @@ function endWithFault(socket: WebSocket, error: unknown, log: Logger): void {
   }
   logFault(error, log)
   socket.close(CloseCode.InternalServerError, 'Internal server error')
-}
-
-function logFault(error: unknown, log: Logger): void {
-  const { message, stack } = error instanceof Error ? error : new Error(String(error))
-  log.error({ err: { message, stack } }, 'internal error')
 }
 
 function refuse(socket: Duplex, status: 404 | 503): void {

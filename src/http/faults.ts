@@ -1,0 +1,53 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Logger } from 'pino'
+
+/** The request is at fault before GraphQL reads it. */
+export class RequestError extends Error {
+  readonly statusCode = 400
+}
+
+/** There is no room for one more stream. */
+export class BusyError extends Error {
+  readonly statusCode = 503
+
+  constructor() {
+    super('Too many clients are connected; try again')
+  }
+}
+
+type RequestFault = Error & { readonly statusCode?: number }
+
+/** What goes wrong before GraphQL is answered in its form too, so that clients read one kind of error. */
+export function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
+  app.setErrorHandler<RequestFault>((error, _request, reply) => answerFault(error, reply, log))
+
+  app.setNotFoundHandler((request, reply) => {
+    const [path = ''] = request.url.split('?')
+    const allowed = ['GET', 'POST'].filter((method) => app.hasRoute({ method, url: path }))
+    const message = `There is no ${request.method} ${path}; GraphQL is at POST /graphql`
+
+    if (allowed.length === 0) return answer(reply, 404, 'NOT_FOUND', message)
+    return answer(reply.header('allow', allowed.join(', ')), 405, 'METHOD_NOT_ALLOWED', message)
+  })
+}
+
+export function answerFault(error: RequestFault, reply: FastifyReply, log: Logger): FastifyReply {
+  const { statusCode: status = 500, message } = error
+  if (error instanceof BusyError) {
+    return answer(reply.header('retry-after', '1'), status, 'SERVICE_UNAVAILABLE', message)
+  }
+  if (status < 500) return answer(reply, status, 'BAD_REQUEST', message)
+
+  logFault(error, log)
+  return answer(reply, status, 'INTERNAL_SERVER_ERROR', 'Internal server error')
+}
+
+/** What nobody foresaw. */
+export function logFault(error: unknown, log: Logger): void {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  log.error({ err: { message, stack } }, 'internal error')
+}
+
+function answer(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
+  return reply.code(status).send({ errors: [{ message, extensions: { code } }] })
+}

@@ -1,0 +1,236 @@
+import type { IncomingMessage } from 'node:http'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { ApolloServer } from '@apollo/server'
+import type { ApolloServerPlugin } from '@apollo/server'
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+} from '@apollo/server/plugin/disabled'
+import { fastifyApolloHandler } from '@as-integrations/fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { NoSchemaIntrospectionCustomRule } from 'graphql'
+import type { GraphQLSchema, ValidationRule } from 'graphql'
+import type { Logger } from 'pino'
+import type { ServiceContext } from '../graphql/context.ts'
+import { createRootFieldLimit } from '../graphql/root-field-limit.ts'
+import type { LiveConnection } from '../live/live-connection.ts'
+import type { Portcullis } from '../portcullis.ts'
+import { createCompiledQueries } from './compiled-queries.ts'
+import {
+  MAX_DOCUMENT_SIZE,
+  MAX_DOCUMENT_TOKENS,
+  MAX_ROOT_FIELDS,
+  createDocumentLimits,
+} from './document-limits.ts'
+import type { DocumentLimits } from './document-limits.ts'
+import { createEventStreams, wantsEventStream } from './event-streams.ts'
+import { BusyError, RequestError } from './faults.ts'
+import type { LiveOptions } from './live-session.ts'
+import { readForwardedAddress, readRemoteAddress, readUserAgent } from './request-origin.ts'
+import { registerWebSockets } from './web-sockets.ts'
+import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
+
+export interface GraphQLRouteOptions {
+  readonly schema: GraphQLSchema
+  /** The same without the guards, for queries that were found to meet all of them. */
+  readonly unguarded: GraphQLSchema
+  /** How often a document is executed before it is compiled; 2 if not given. */
+  readonly compileAfter?: number
+  readonly portcullis: Portcullis
+  readonly log: Logger
+  readonly isProduction: boolean
+  readonly revokedTokenStatus: 401 | 403
+  /** How many clients may stay connected. */
+  readonly maxLiveConnections: number
+  /** How often those over WebSockets are asked whether they are there; 11 seconds if not given. */
+  readonly pingIntervalMs?: number
+  /** Whether one proxy stands in front, whose word on the caller's address is taken. */
+  readonly trustProxy: boolean
+}
+
+const GRAPHQL_PATH = '/graphql'
+
+/** How many operations one request may hold: they all run at the same time. */
+const MAX_BATCH = 10
+
+/**
+ * Without asking first, a browser lets no foreign page send these: so a request that has one of them was meant. The last
+ * is for clients such as urql, which send their queries by GET.
+ */
+const NOT_OF_A_FOREIGN_PAGE = [
+  'apollo-require-preflight',
+  'x-apollo-operation-name',
+  'authorization',
+]
+
+/** GraphQL at one path: over HTTP, as server-sent events, and over WebSockets, with the same limits and errors. */
+export async function registerGraphQL(
+  app: FastifyInstance,
+  options: GraphQLRouteOptions,
+): Promise<void> {
+  const { portcullis, log, isProduction, maxLiveConnections } = options
+  const documentLimits = createDocumentLimits(MAX_DOCUMENT_SIZE)
+  const rules = {
+    validationRules: [createRootFieldLimit(MAX_ROOT_FIELDS), documentLimits.rule],
+    formatError: createErrorGate(log, { hidesSchema: isProduction }),
+  }
+
+  const apollo = createApollo(options, rules, documentLimits)
+  await apollo.start()
+  app.addHook('onClose', () => apollo.stop())
+  const answerWithJson = fastifyApolloHandler(apollo, {
+    context: async (request) => {
+      // What came in one turn of the event loop goes on together: each step runs for all of it in a row, while its
+      // code and data are at hand. Measured, a third more requests a second.
+      await nextTurn()
+      return readContext(request, portcullis)
+    },
+  })
+
+  const live = createLiveOptions(options, rules)
+  const { connections } = portcullis.live
+  registerWebSockets(app, {
+    path: GRAPHQL_PATH,
+    graphql: portcullis.live.webSocketOptions(live),
+    connections,
+    maxConnections: maxLiveConnections,
+    pingIntervalMs: options.pingIntervalMs,
+    log,
+  })
+  const answerWithEvents = createEventStreams(app, portcullis.live.eventStreamOptions(live), log)
+
+  app.route({
+    url: GRAPHQL_PATH,
+    method: ['GET', 'POST'],
+    exposeHeadRoute: false,
+    onRequest: async (request) => refuseMalformedHost(request),
+    preHandler: async ({ body }) => refuseLongBatch(body),
+    // Answers carry tokens and personal data (RFC 6749 §5.1).
+    onSend: async (_request, reply) => {
+      void reply.header('cache-control', 'no-store')
+    },
+    handler: async (request, reply) => {
+      if (!wantsEventStream(request)) return answerWithJson.call(app, request, reply)
+      refuseForeignPage(request)
+      if (connections.size >= maxLiveConnections) throw new BusyError()
+      return answerWithEvents(request, reply)
+    },
+  })
+}
+
+interface Rules {
+  readonly validationRules: readonly ValidationRule[]
+  readonly formatError: ReturnType<typeof createErrorGate>
+}
+
+function createApollo(
+  options: GraphQLRouteOptions,
+  { validationRules, formatError }: Rules,
+  documentLimits: DocumentLimits,
+): ApolloServer<ServiceContext> {
+  const { schema, unguarded, compileAfter, log, isProduction, revokedTokenStatus } = options
+  return new ApolloServer<ServiceContext>({
+    schema,
+    introspection: !isProduction,
+    hideSchemaDetailsFromClientErrors: isProduction,
+    includeStacktraceInErrorResponses: false,
+    csrfPrevention: { requestHeaders: NOT_OF_A_FOREIGN_PAGE },
+    allowBatchedHttpRequests: true,
+    stopOnTerminationSignals: false,
+    parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
+    validationRules: [...validationRules],
+    formatError,
+    plugins: [
+      separateBatchedOperations,
+      documentLimits.plugin,
+      createStatusPlugin({ revokedTokenStatus }),
+      createCompiledQueries({
+        schema,
+        unguarded,
+        ...(compileAfter !== undefined && { compileAfter }),
+      }),
+      ApolloServerPluginLandingPageDisabled(),
+      // It would wrap every field, for hints that nobody gives here.
+      ApolloServerPluginCacheControlDisabled(),
+    ],
+    logger: log,
+  })
+}
+
+function createLiveOptions(
+  { schema, isProduction, trustProxy }: GraphQLRouteOptions,
+  { validationRules, formatError }: Rules,
+): LiveOptions {
+  return {
+    schema,
+    context: ({ ipAddress, userAgent }: LiveConnection) => ({ ipAddress, userAgent }),
+    validationRules: isProduction
+      ? [...validationRules, NoSchemaIntrospectionCustomRule]
+      : validationRules,
+    maxTokens: MAX_DOCUMENT_TOKENS,
+    formatError,
+    readIpAddress: trustProxy ? readForwardedAddress : readRemoteAddress,
+  }
+}
+
+/** What Apollo Server does for the other answers. */
+function refuseForeignPage({ method, headers }: FastifyRequest): void {
+  const [type = ''] = (headers['content-type'] ?? '').split(';')
+  const isMeant =
+    method === 'POST'
+      ? type.trim().toLowerCase() === 'application/json'
+      : NOT_OF_A_FOREIGN_PAGE.some((name) => headers[name] !== undefined)
+  if (!isMeant) {
+    throw new RequestError(
+      `Send JSON by POST, or one of these headers: ${NOT_OF_A_FOREIGN_PAGE.join(', ')}`,
+    )
+  }
+}
+
+/** RFC 9112 §3.2; Apollo's integration makes a URL of it. Of two hosts a proxy may have taken the other one. */
+function refuseMalformedHost({ hostname, raw }: FastifyRequest): void {
+  if (!URL.canParse(`http://${hostname}/`))
+    throw new RequestError('The Host header is missing or malformed')
+  if (listHeader(raw, 'host').length > 1)
+    throw new RequestError('The Host header stands there more than once')
+}
+
+function refuseLongBatch(body: unknown): void {
+  if (Array.isArray(body) && body.length > MAX_BATCH) {
+    throw new RequestError(`Send at most ${MAX_BATCH} operations at a time`)
+  }
+}
+
+/** The operations of a batch run at the same time on one context: each has to find out for itself who calls. */
+const separateBatchedOperations: ApolloServerPlugin<ServiceContext> = {
+  async requestDidStart({ contextValue, requestIsBatched }) {
+    if (requestIsBatched) Object.assign(contextValue, { auth: contextValue.auth.fork() })
+  },
+}
+
+function readContext(request: FastifyRequest, portcullis: Portcullis): ServiceContext {
+  const ipAddress = request.ip
+  const authorization = readAuthorization(request.raw)
+  return {
+    ...portcullis.context({ authorization, ipAddress }),
+    ipAddress,
+    userAgent: readUserAgent(request),
+  }
+}
+
+function readAuthorization(request: IncomingMessage): string[] | undefined {
+  if (request.headers.authorization === undefined) return undefined
+  return listHeader(request, 'authorization')
+}
+
+/** All of them: `headers` would silently keep the first of two, and `headersDistinct` costs more than all else here. */
+function listHeader({ rawHeaders }: IncomingMessage, wanted: string): string[] {
+  const all: string[] = []
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] as string
+    if (name.length === wanted.length && name.toLowerCase() === wanted) {
+      all.push(rawHeaders[at + 1] as string)
+    }
+  }
+  return all
+}
