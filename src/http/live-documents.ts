@@ -67,7 +67,9 @@ export class LiveDocuments {
 
 function tryToParse(query: string, maxTokens: number): DocumentNode | GraphQLError {
   try {
-    return parse(query, { maxLexicalTokens: maxTokens })
+    // The newer name is unknown to graphql 16.11, which would then set no limit.
+    // oxlint-disable-next-line typescript/no-deprecated
+    return parse(query, { maxTokens })
   } catch (error) {
     if (error instanceof GraphQLError) return error
     throw error

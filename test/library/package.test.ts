@@ -134,9 +134,15 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
       const versions = { ...devDependencies, ...peerDependencies, ...dependencies }
       // What the examples import themselves, and so would their authors' package.json.
       const others = [
-        ...['@apollo/server', '@graphql-tools/schema', 'pg', 'typeorm'].map(
-          (name) => `${name}@${versions[name]}`,
-        ),
+        ...[
+          '@apollo/server',
+          '@graphql-tools/schema',
+          'graphql-sse',
+          'graphql-ws',
+          'pg',
+          'typeorm',
+          'ws',
+        ].map((name) => `${name}@${versions[name]}`),
         `graphql@${OLDEST_GRAPHQL}`,
       ]
       const options = ['--no-audit', '--no-fund', '--prefer-offline']
@@ -170,6 +176,14 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
       })
     })
 
+    // Q43
+    it('limits what comes over live connections, by the oldest graphql too', async () => {
+      await writeFile(join(project, 'live-limits.mjs'), LIVE_LIMITS)
+
+      const [error] = JSON.parse(await runIn(project, process.execPath, 'live-limits.mjs'))
+      expect(error.extensions.code).toBe('GRAPHQL_PARSE_FAILED')
+    })
+
     it('has a client for those who have no Apollo Client', async () => {
       const program = `import * as client from 'portcullis/client/core'
         console.log(Object.keys(client).join())`
@@ -197,6 +211,7 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
           skipLibCheck: false,
           types: ['node'],
           typeRoots: [join(root, 'node_modules/@types')],
+          paths: { ws: [join(root, 'node_modules/@types/ws/index.d.ts')] },
         },
         include: ['examples'],
       })
@@ -246,6 +261,25 @@ export const store = new MemoryRevocationStore({ maxTokenLifetimeSeconds: '900' 
 const CLIENT_MISUSE = `import { createSession } from 'portcullis/client/core'
 // @ts-expect-error Tokens come in pairs.
 createSession({}).signIn({ accessToken: '' })
+`
+
+const LIVE_LIMITS = `
+import { buildSchema } from 'graphql'
+import { MemoryRevocationStore, createKeyRing, createPortcullis } from 'portcullis'
+
+const portcullis = createPortcullis({
+  keys: createKeyRing({ signWith: 'a secret of more than thirty-two bytes' }),
+  issuer: 'https://api.example',
+  audience: 'api',
+  store: new MemoryRevocationStore(),
+})
+const schema = buildSchema('type Query { greeting: String }')
+const options = portcullis.live.webSocketOptions({ schema, maxTokens: 5 })
+
+const context = { extra: { socket: { once() {} }, request: { headers: {}, socket: {} } } }
+await options.onConnect(context)
+const query = '{ greeting greeting greeting greeting }'
+console.log(JSON.stringify(await options.onSubscribe(context, '1', { query })))
 `
 
 const FIRST_STEPS = `
