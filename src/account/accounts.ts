@@ -1,13 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
-import { z } from 'zod'
 import { createBatched } from '../batch.ts'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
-import { AccountSuspendedError, BadInputError, InvalidCredentialsError } from '../errors.ts'
+import { BadInputError, InvalidCredentialsError } from '../errors.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { Device, IssuedTokens, ReadGrant, Sessions } from '../session/sessions.ts'
+import {
+  findAccountsByEmails,
+  findAccountsByIds,
+  getAccount,
+  insertAccount,
+  isAccountId,
+  readAccountGrant,
+  updateAccount,
+} from './account-rows.ts'
+import { isEmail, isEmailTaken, normalizeEmail, readEmail } from './email.ts'
 import type { Account, Role } from './entities.ts'
 import type { Attempt, FailedAttempts } from './failed-attempts.ts'
 import { checkNewPassword, hashPassword, isPassword } from './password.ts'
@@ -42,20 +51,6 @@ export interface AdminAct {
   readonly by: string
   readonly reason?: string
   readonly note: string | null
-}
-
-const columns = `
-  id, email, password_hash as "passwordHash", roles, suspended_at as "suspendedAt",
-  suspension_id as "suspensionId", created_at as "createdAt"`
-
-const findByIds = {
-  name: 'portcullis-find-accounts',
-  text: `select ${columns} from account where id = any($1::uuid[])`,
-}
-
-const findByEmails = {
-  name: 'portcullis-find-accounts-by-email',
-  text: `select ${columns} from account where email = any($1::text[])`,
 }
 
 /** How long a look-up of people may take, in milliseconds. */
@@ -95,7 +90,9 @@ export class Accounts {
     const id = randomUUID()
     const passwordHash = await this.#hash(password)
     try {
-      return await open(id, (manager) => insert(manager, id, address, passwordHash, ['USER']))
+      return await open(id, (manager) =>
+        insertAccount(manager, id, address, passwordHash, ['USER']),
+      )
     } catch (error) {
       if (isEmailTaken(error)) await this.#options.attempts.count(attempt)
       throw error
@@ -106,7 +103,9 @@ export class Accounts {
   async create(email: string, password: string, roles: readonly Role[]): Promise<Account> {
     const address = readEmail(email)
     const passwordHash = await this.#hash(password)
-    return this.#run((manager) => insert(manager, randomUUID(), address, passwordHash, roles))
+    return this.#run((manager) =>
+      insertAccount(manager, randomUUID(), address, passwordHash, roles),
+    )
   }
 
   /**
@@ -139,14 +138,14 @@ export class Accounts {
   /** The grant of somebody who has just proved to be this account: its password must not have changed meanwhile. */
   grantTo(account: Account): ReadGrant {
     return async (manager, subject) => {
-      const current = await readForGrant(manager, subject)
+      const current = await readAccountGrant(manager, subject)
       if (current.passwordHash !== account.passwordHash) throw new InvalidCredentialsError()
       return current
     }
   }
 
   async findById(id: string): Promise<Account | null> {
-    return isId(id) ? this.#findTogether(id.toLowerCase()) : null
+    return isAccountId(id) ? this.#findTogether(id.toLowerCase()) : null
   }
 
   /** @throws {@link BadInputError} when nobody has this id. */
@@ -212,9 +211,9 @@ export class Accounts {
       id,
       { by, reason, note },
       async (manager) =>
-        update(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
+        updateAccount(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
       async (manager, suspension) => {
-        await update(manager, id, `suspension_id = $2`, `true`, [suspension.id])
+        await updateAccount(manager, id, `suspension_id = $2`, `true`, [suspension.id])
       },
     )
   }
@@ -226,7 +225,12 @@ export class Accounts {
   ): Promise<Pick<AccountChange, 'account' | 'alreadyDone'>> {
     const { revocations } = this.#options
     const change = await this.#run(async (manager) => {
-      const changed = await update(manager, id, `suspended_at = null`, `suspended_at is not null`)
+      const changed = await updateAccount(
+        manager,
+        id,
+        `suspended_at = null`,
+        `suspended_at is not null`,
+      )
       if (!changed) return { account: await getAccount(manager, id), alreadyDone: true }
 
       const { suspensionId } = changed
@@ -242,7 +246,7 @@ export class Accounts {
   /** Sets the roles, and revokes the tokens that carry the old ones. */
   async setRoles(id: string, roles: readonly Role[], act: AdminAct): Promise<AccountChange> {
     return this.#change(id, { ...act, reason: 'roles_changed' }, async (manager) =>
-      update(manager, id, `roles = $2`, `roles <> $2`, [roles]),
+      updateAccount(manager, id, `roles = $2`, `roles <> $2`, [roles]),
     )
   }
 
@@ -275,14 +279,14 @@ export class Accounts {
 
   async #findAll(ids: readonly string[]): Promise<ReadonlyArray<Account | null>> {
     const { dataSource } = this.#options
-    const found = await read<Account>(dataSource, findByIds, [ids], READ_TIMEOUT_MS)
+    const found = await read<Account>(dataSource, findAccountsByIds, [ids], READ_TIMEOUT_MS)
     const byId = new Map(found.map((account) => [account.id, account]))
     return ids.map((id) => byId.get(id) ?? null)
   }
 
   async #findAllByEmail(emails: readonly string[]): Promise<ReadonlyArray<Account | null>> {
     const { dataSource } = this.#options
-    const found = await read<Account>(dataSource, findByEmails, [emails], READ_TIMEOUT_MS)
+    const found = await read<Account>(dataSource, findAccountsByEmails, [emails], READ_TIMEOUT_MS)
     const byEmail = new Map(found.map((account) => [account.email, account]))
     return emails.map((email) => byEmail.get(email) ?? null)
   }
@@ -294,88 +298,4 @@ export class Accounts {
   async #run<Result>(work: (manager: EntityManager) => Promise<Result>): Promise<Result> {
     return runTransaction(this.#options.dataSource, work)
   }
-}
-
-/** What a refresh asks of accounts: the roles of today, and that nobody suspended the person. */
-export const readAccountGrant: ReadGrant = readForGrant
-
-async function readForGrant(manager: EntityManager, subject: string): Promise<Account> {
-  const [account] = isId(subject)
-    ? await manager.query<Account[]>(
-        `select ${columns} from account where id = $1::uuid for share`,
-        [subject],
-      )
-    : []
-  if (!account) throw new InvalidCredentialsError()
-  if (account.suspendedAt !== null) throw new AccountSuspendedError()
-  return account
-}
-
-async function getAccount(manager: EntityManager, id: string): Promise<Account> {
-  const [account] = await manager.query<Account[]>(
-    `select ${columns} from account where id = $1::uuid`,
-    [id],
-  )
-  if (!account) throw new BadInputError('userId', 'UNKNOWN_ID', 'No user has this id')
-  return account
-}
-
-async function insert(
-  manager: EntityManager,
-  id: string,
-  email: string,
-  passwordHash: string,
-  roles: readonly Role[],
-): Promise<Account> {
-  const [account] = await manager.query<Account[]>(
-    `insert into account (id, email, password_hash, roles, created_at)
-     values ($1, $2, $3, $4, clock_timestamp())
-     on conflict (email) do nothing
-     returning ${columns}`,
-    [id, email, passwordHash, roles],
-  )
-  if (!account) throw new BadInputError('email', 'EMAIL_TAKEN', 'This e-mail address is taken')
-  return account
-}
-
-function isEmailTaken(error: unknown): boolean {
-  return error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN'
-}
-
-async function update(
-  manager: EntityManager,
-  id: string,
-  change: string,
-  condition: string,
-  values: readonly unknown[] = [],
-): Promise<Account | null> {
-  const [[account]] = await manager.query<[Account[], number]>(
-    `update account set ${change} where id = $1::uuid and ${condition} returning ${columns}`,
-    [id, ...values],
-  )
-  return account ?? null
-}
-
-const guid = z.guid()
-
-/** `sub` may be any text in a token that others signed. */
-function isId(text: string): boolean {
-  return guid.safeParse(text).success
-}
-
-function normalizeEmail(email: string): string {
-  return email.trim().normalize('NFC').toLowerCase()
-}
-
-function readEmail(email: string): string {
-  const address = normalizeEmail(email)
-  if (!isEmail(address)) {
-    throw new BadInputError('email', 'INVALID_EMAIL', 'This is not an e-mail address')
-  }
-  return address
-}
-
-/** The form that browsers accept; only a mail that arrives proves an address. */
-function isEmail(address: string): boolean {
-  return address.length <= 254 && z.regexes.html5Email.test(address)
 }

@@ -1,5 +1,6 @@
 import type { IResolvers } from '@graphql-tools/utils'
 import type { Accounts } from '../account/accounts.ts'
+import { isEmailTaken } from '../account/email.ts'
 import type { Account, Role } from '../account/entities.ts'
 import {
   AccountSuspendedError,
@@ -233,7 +234,7 @@ export function createAccountResolvers({
 
 function isFailedAttempt(error: unknown): error is PortcullisError {
   return (
-    (error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN') ||
+    isEmailTaken(error) ||
     error instanceof InvalidCredentialsError ||
     error instanceof AccountSuspendedError ||
     error instanceof RateLimitedError

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
@@ -6,15 +6,17 @@ import { InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { SignedToken, TokenSigner } from '../token/signer.ts'
-import {
-  createRefreshToken,
-  deriveSuccessor,
-  formatRefreshToken,
-  hashRefreshToken,
-  parseRefreshToken,
-} from './refresh-token.ts'
 import { isSessionId } from './entities.ts'
-import type { RefreshTokenRow, Session } from './entities.ts'
+import type { Session } from './entities.ts'
+import { createRefreshToken, formatRefreshToken, parseRefreshToken } from './refresh-token.ts'
+import { addRefreshToken, replaceRefreshToken, spendRefreshTokens } from './refresh-token-rows.ts'
+import {
+  findExcessSessions,
+  findSessionOfRefreshToken,
+  isInUse,
+  lockLiveSession,
+  sessionColumns,
+} from './session-rows.ts'
 
 /** Where a request comes from, for the person's list of devices. */
 export interface Device {
@@ -56,20 +58,6 @@ export interface SessionsOptions {
 
 /** What is kept of a session after its end, in days, so that an old refresh token is still known. */
 const KEEP_ENDED_DAYS = 1
-
-const sessionColumns = `
-  id, subject, device, user_agent as "userAgent", ip_address as "ipAddress",
-  created_at as "createdAt", authenticated_at as "authenticatedAt", last_seen_at as "lastSeenAt", last_issued_at as "lastIssuedAt",
-  expires_at as "expiresAt", ended_at as "endedAt"`
-
-const findExcess = {
-  name: 'portcullis-excess-sessions',
-  text: `
-    select ${sessionColumns} from session
-    where subject = $1 and ended_at is null and expires_at > clock_timestamp() and ${isInUse('$3')}
-    order by created_at desc, id
-    offset $2`,
-}
 
 /** How long a look-up of sessions may take, in milliseconds. */
 const READ_TIMEOUT_MS = 2000
@@ -193,7 +181,9 @@ export class Sessions {
   async findByRefreshToken(text: string): Promise<Session | null> {
     const token = parseRefreshToken(text)
     if (!token) return null
-    return runTransaction(this.#options.dataSource, (manager) => findSession(manager, token))
+    return runTransaction(this.#options.dataSource, (manager) =>
+      findSessionOfRefreshToken(manager, token),
+    )
   }
 
   /** Removes sessions that ended some time ago, with their refresh tokens. */
@@ -242,7 +232,7 @@ export class Sessions {
     token: Buffer,
     device: Device,
   ): Promise<IssuedTokens | { reused: Session }> {
-    const found = await findSession(manager, token)
+    const found = await findSessionOfRefreshToken(manager, token)
     if (!found) throw new InvalidRefreshTokenError()
 
     const issuedAt = await this.#options.revocations.issueInstantWithin(manager, found.subject)
@@ -250,7 +240,12 @@ export class Sessions {
     const session = await lockLiveSession(manager, found.id, this.#options.idleSeconds)
     if (!session) throw new InvalidRefreshTokenError()
 
-    const successor = await replace(manager, token, session.id, this.#options.graceSeconds)
+    const successor = await replaceRefreshToken(
+      manager,
+      token,
+      session.id,
+      this.#options.graceSeconds,
+    )
     if (!successor) return { reused: session }
     return this.#issue(manager, session, issuedAt, grant, successor, device)
   }
@@ -262,11 +257,7 @@ export class Sessions {
     grant: { roles: readonly string[] },
     device: Device,
   ): Promise<IssuedTokens> {
-    await manager.query(
-      `update refresh_token set replaced_at = to_timestamp(0)
-       where session_id = $1 and replaced_at is null`,
-      [session.id],
-    )
+    await spendRefreshTokens(manager, session.id)
     await manager.query(`update session set authenticated_at = $2 where id = $1`, [
       session.id,
       issuedAt,
@@ -312,7 +303,7 @@ export class Sessions {
     const { dataSource, maxPerPerson = null, idleSeconds = null } = this.#options
     if (maxPerPerson === null) return []
     const values = [subject, maxPerPerson, idleSeconds]
-    return read<Session>(dataSource, findExcess, values, READ_TIMEOUT_MS)
+    return read<Session>(dataSource, findExcessSessions, values, READ_TIMEOUT_MS)
   }
 
   /** In a transaction of its own: a revocation locks its entry first and the session second, a refresh the session. */
@@ -328,83 +319,4 @@ export class Sessions {
     })
     if (!alreadyRevoked) tell(revocation)
   }
-}
-
-async function findSession(manager: EntityManager, token: Buffer): Promise<Session | null> {
-  const [session] = await manager.query<Session[]>(
-    `select ${sessionColumns} from session
-     where id = (select session_id from refresh_token where hash = $1)`,
-    [hashRefreshToken(token)],
-  )
-  return session ?? null
-}
-
-async function lockLiveSession(
-  manager: EntityManager,
-  id: string,
-  idleSeconds: number | null = null,
-): Promise<Session | null> {
-  const [session] = await manager.query<Session[]>(
-    `select ${sessionColumns} from session
-     where id = $1 and ended_at is null and expires_at > clock_timestamp() and ${isInUse('$2')}
-     for update`,
-    [id, idleSeconds],
-  )
-  return session ?? null
-}
-
-/** @param idleSeconds - The place of a parameter that may be `null`. */
-function isInUse(idleSeconds: string): string {
-  return `(${idleSeconds}::float8 is null
-    or last_seen_at > clock_timestamp() - make_interval(secs => ${idleSeconds}::float8))`
-}
-
-/**
- * Replaces a token by its successor.
- *
- * @returns The successor: a new one, or, within the grace time and while it is unused, the same one again.
- * `null` means that the token was used before.
- */
-async function replace(
-  manager: EntityManager,
-  token: Buffer,
-  sessionId: string,
-  graceSeconds: number,
-): Promise<Buffer | null> {
-  const salt = randomBytes(16)
-  const [, replaced] = await manager.query<[unknown, number]>(
-    `update refresh_token set replaced_at = clock_timestamp(), successor_salt = $2
-     where hash = $1 and replaced_at is null`,
-    [hashRefreshToken(token), salt],
-  )
-  if (replaced === 1) {
-    const successor = deriveSuccessor(token, salt)
-    await addRefreshToken(manager, sessionId, successor)
-    return successor
-  }
-
-  const [row] = await manager.query<Array<Pick<RefreshTokenRow, 'successorSalt'>>>(
-    `select successor_salt as "successorSalt" from refresh_token
-     where hash = $1 and replaced_at > clock_timestamp() - make_interval(secs => $2)`,
-    [hashRefreshToken(token), graceSeconds],
-  )
-  if (!row?.successorSalt) return null
-
-  const successor = deriveSuccessor(token, row.successorSalt)
-  const [unused] = await manager.query<unknown[]>(
-    `select 1 from refresh_token where hash = $1 and replaced_at is null`,
-    [hashRefreshToken(successor)],
-  )
-  return unused ? successor : null
-}
-
-async function addRefreshToken(
-  manager: EntityManager,
-  sessionId: string,
-  token: Buffer,
-): Promise<void> {
-  await manager.query(
-    `insert into refresh_token (hash, session_id, created_at) values ($1, $2, clock_timestamp())`,
-    [hashRefreshToken(token), sessionId],
-  )
 }

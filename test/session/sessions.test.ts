@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { EntityManager } from 'typeorm'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { readAccountGrant } from '../../src/account/accounts.ts'
+import { readAccountGrant } from '../../src/account/account-rows.ts'
 import { runTransaction } from '../../src/database/transaction.ts'
 import {
   AccountSuspendedError,
