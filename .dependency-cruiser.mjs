@@ -1,14 +1,14 @@
 /**
  * Who may import whom, as ARCHITECTURE.md says it:
  *
- *   http -> graphql -> session, account -> revocation -> token
+ *   http -> graphql -> live, session, account -> revocation -> token
  *
  * `npm run check:imports` reports every import that breaks a rule.
  */
 
 /** Packages of the edge: what the domain would need to know GraphQL or HTTP. */
 const edgePackages =
-  '^node_modules/(graphql|graphql-ws|fastify|@fastify|@apollo|@graphql-tools|@as-integrations)(/|$)'
+  '^node_modules/(graphql|graphql-ws|graphql-sse|ws|fastify|@fastify|@apollo|@graphql-tools|@as-integrations)(/|$)'
 const edgeBuiltins = '^(node:)?(http|https|http2)$'
 
 /** Packages that speak SQL. */
@@ -22,21 +22,29 @@ export default {
       comment: 'token/ knows neither revocations nor anything above them.',
       severity: 'error',
       from: { path: '^src/token/' },
-      to: { path: '^src/(revocation|session|account|graphql|http|database)/' },
+      to: { path: '^src/(revocation|live|session|account|graphql|http|database)/' },
     },
     {
       name: 'revocation-knows-only-token',
-      comment: 'revocation/ decides about tokens; sessions and people are built on it.',
+      comment:
+        'revocation/ decides about tokens; connections, sessions and people are built on it.',
       severity: 'error',
       from: { path: '^src/revocation/' },
-      to: { path: '^src/(session|account|graphql|http)/' },
+      to: { path: '^src/(live|session|account|graphql|http)/' },
     },
     {
       name: 'people-know-no-edge',
       comment: 'session/ and account/ are used by resolvers, never the other way round.',
       severity: 'error',
       from: { path: '^src/(session|account)/' },
-      to: { path: '^src/(graphql|http)/' },
+      to: { path: '^src/(live|graphql|http)/' },
+    },
+    {
+      name: 'live-knows-only-revocation',
+      comment: 'live/ decides which connections end; who speaks which protocol is said in http/.',
+      severity: 'error',
+      from: { path: '^src/live/' },
+      to: { path: '^src/(session|account|graphql|http|database)/' },
     },
     {
       name: 'graphql-knows-no-server',
@@ -50,14 +58,14 @@ export default {
       comment:
         'Domain errors carry plain codes; what they become on the wire is decided at the edge.',
       severity: 'error',
-      from: { path: '^src/(token|revocation|session|account)/|^src/errors\\.ts$' },
+      from: { path: '^src/(token|revocation|live|session|account)/|^src/errors\\.ts$' },
       to: { path: [edgePackages, edgeBuiltins] },
     },
     {
       name: 'edge-speaks-no-sql',
       comment: 'A resolver asks a service; the statement is in the store.',
       severity: 'error',
-      from: { path: '^src/(graphql|http|token)/' },
+      from: { path: '^src/(graphql|http|live|token)/' },
       to: { path: sqlPackages },
     },
     {

@@ -198,13 +198,6 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
   const parts = { connections, tokens, check, context }
 
   return {
-    live: {
-      typeDefs: liveTypeDefs,
-      resolvers: createLiveResolvers({ revocations: store, connections }),
-      connections,
-      webSocketOptions: (live) => createWebSocketOptions(parts, live),
-      eventStreamOptions: (live) => createEventStreamOptions(parts, live),
-    },
     typeDefs: [authTypeDefs, revocationTypeDefs],
     resolvers: createRevocationResolvers({ ...options, tokens, revocations: store, check }),
     tokens,
@@ -213,6 +206,13 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     sign,
     context,
     protect: applyAuthDirective,
+    live: {
+      typeDefs: liveTypeDefs,
+      resolvers: createLiveResolvers({ revocations: store, connections }),
+      connections,
+      webSocketOptions: (live) => createWebSocketOptions(parts, live),
+      eventStreamOptions: (live) => createEventStreamOptions(parts, live),
+    },
 
     async issue({ sessionId = randomUUID(), roles = ['USER'], ...grant }) {
       assertName('subject', grant.subject)

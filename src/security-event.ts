@@ -1,4 +1,4 @@
-import type { RevocationScope } from './revocation/revocation.ts'
+import type { Revocation, RevocationScope } from './revocation/revocation.ts'
 
 /** What is worth a line in the security log: who, what, about whom. Never a token, a password or a secret. */
 export interface SecurityEvent {
@@ -31,6 +31,21 @@ export interface SecurityEvent {
   readonly ipAddress?: string | null
   /** How many ended. */
   readonly connections?: number
+}
+
+/** What a line says of a revocation. */
+export function describeRevocation({
+  id: revocationId,
+  scope,
+  subject,
+  sessionId,
+  tokenId,
+  reason,
+}: Revocation): Pick<
+  SecurityEvent,
+  'revocationId' | 'scope' | 'subject' | 'sessionId' | 'tokenId' | 'reason'
+> {
+  return { subject, sessionId, tokenId, scope, reason, revocationId }
 }
 
 /** Takes note of a security event; it must not throw. */

@@ -1,7 +1,13 @@
 import type { IResolvers } from '@graphql-tools/utils'
+import { Bell } from '../bell.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import type { LiveConnection, LiveOperation } from '../live/live-connection.ts'
-import type { LiveConnectionFilter, LiveConnections } from '../live/live-connections.ts'
+import { countByKind } from '../live/live-connections.ts'
+import type {
+  LiveConnectionCount,
+  LiveConnectionFilter,
+  LiveConnections,
+} from '../live/live-connections.ts'
 import type {
   JournalExtract,
   JournalPlace,
@@ -14,7 +20,7 @@ import { createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { ADMIN } from './demand.ts'
 import { formatEventCursor, readPlace } from './event-cursor.ts'
-import { Bell, createEventSource } from './event-source.ts'
+import { createEventSource } from './event-source.ts'
 import { readName } from './input.ts'
 import { readFilter } from './revocation-resolvers.ts'
 
@@ -83,7 +89,7 @@ export function createLiveResolvers({
     _parent: unknown,
     args: ConnectionArgs,
     { auth }: LiveContext,
-  ): Promise<Connection<LiveConnection> & { counts: () => readonly object[] }> {
+  ): Promise<Connection<LiveConnection> & { counts: () => readonly LiveConnectionCount[] }> {
     await auth.authenticate(ADMIN)
     const { first, after } = readPage(args, connectionCursor)
     const found = connections.list(readConnectionFilter(args.filter))
@@ -170,15 +176,4 @@ function readConnectionFilter(
     tokenId: readName('filter.tokenId', filter?.tokenId),
     ipAddress: readName('filter.ipAddress', filter?.ipAddress),
   }
-}
-
-function countByKind(connections: readonly LiveConnection[]): readonly object[] {
-  return (['WEBSOCKET', 'EVENT_STREAM'] as const).map((kind) => {
-    const ofKind = connections.filter((connection) => connection.kind === kind)
-    return {
-      kind,
-      connections: ofKind.length,
-      protected: ofKind.filter(({ isProtected }) => isProtected).length,
-    }
-  })
 }

@@ -10,6 +10,7 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from '../revocation/store.ts'
+import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
@@ -75,11 +76,8 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     request: RevocationRequest,
   ): Promise<RevocationOutcome> {
     const outcome = await revocations.revoke(request)
-    const { id, scope, subject, sessionId, tokenId, reason } = outcome.revocation
     if (!outcome.alreadyRevoked) {
-      const actor = request.by
-      const hit = { subject, sessionId, tokenId, scope, reason, revocationId: id }
-      log?.({ event, actor, ...hit, ipAddress })
+      log?.({ event, actor: request.by, ...describeRevocation(outcome.revocation), ipAddress })
     }
     return outcome
   }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { PortcullisError } from '../errors.ts'
+import { countByKind } from '../live/live-connections.ts'
 import type { LiveConnections } from '../live/live-connections.ts'
 import type { LookUp } from '../revocation/loader.ts'
 import type { RevocationReplica } from '../revocation/replica.ts'
@@ -62,9 +63,9 @@ function registerConnections(registry: Registry, connections: LiveConnections): 
     labelNames: ['kind'],
     registers: [],
     collect() {
-      const counts = { WEBSOCKET: 0, EVENT_STREAM: 0 }
-      for (const { kind } of connections.list()) counts[kind] += 1
-      for (const [kind, count] of Object.entries(counts)) this.set({ kind }, count)
+      for (const { kind, connections: count } of countByKind(connections.list())) {
+        this.set({ kind }, count)
+      }
     },
   })
   registry.registerMetric(gauge)

@@ -6,6 +6,7 @@ import type { RevocationKey } from '../revocation/key.ts'
 import { isRevokedBy } from '../revocation/revocation.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { RevocationStore } from '../revocation/store.ts'
+import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { Token } from '../token/claims.ts'
 import { LiveConnection } from './live-connection.ts'
@@ -26,6 +27,13 @@ export interface LiveConnectionFilter {
   readonly sessionId?: string | null
   readonly tokenId?: string | null
   readonly ipAddress?: string | null
+}
+
+/** How many there are of a kind, and how many of them end with their token. */
+export interface LiveConnectionCount {
+  readonly kind: LiveConnectionKind
+  readonly connections: number
+  readonly protected: number
 }
 
 /** How long before its token expires a client is told, in milliseconds: at most, and as a part of what is left. */
@@ -91,7 +99,7 @@ export class LiveConnections {
     this.#connections.add(connection)
     this.#unwatch ??= this.#options.store.watch({
       grew: (revocations) => {
-        for (const revocation of revocations) this.#cutOff(revocation)
+        for (const revocation of revocations) this.#cutWhatItHits(revocation)
       },
       missed: () => void this.#lookForMissed(),
     })
@@ -137,7 +145,7 @@ export class LiveConnections {
     this.#unwatch = null
   }
 
-  #cutOff(revocation: Revocation): void {
+  #cutWhatItHits(revocation: Revocation): void {
     const why = new TokenRevokedError(revocation)
     let count = 0
     for (const connection of this.#findCandidates(revocation)) {
@@ -148,8 +156,7 @@ export class LiveConnections {
     }
 
     if (count === 0) return
-    const { id: revocationId, scope, subject, sessionId, tokenId, reason } = revocation
-    const hit = { scope, subject, sessionId, tokenId, reason, revocationId }
+    const hit = describeRevocation(revocation)
     this.#options.log?.({ event: 'connections_cut', ...hit, connections: count })
   }
 
@@ -212,7 +219,7 @@ export class LiveConnections {
     const tokens = connections.map(({ token }) => token as Token)
     try {
       for (const revocation of await this.#options.store.findFor(tokens)) {
-        if (revocation !== null) this.#cutOff(revocation)
+        if (revocation !== null) this.#cutWhatItHits(revocation)
       }
       return true
     } catch {
@@ -257,6 +264,19 @@ export class LiveConnections {
     }
     this.#keys.delete(connection)
   }
+}
+
+/** @returns One for each kind, also when there is none of it. */
+export function countByKind(connections: Iterable<LiveConnection>): readonly LiveConnectionCount[] {
+  const all = [...connections]
+  return (['WEBSOCKET', 'EVENT_STREAM'] as const).map((kind) => {
+    const ofKind = all.filter((connection) => connection.kind === kind)
+    return {
+      kind,
+      connections: ofKind.length,
+      protected: ofKind.filter(({ isProtected }) => isProtected).length,
+    }
+  })
 }
 
 /** All but everybody's, which selects nothing. */

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource } from 'typeorm'
+import { Bell } from '../bell.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import { HintSender, hintOf, takeHints } from './hint.ts'
 import { JournalFeed } from './journal-feed.ts'
@@ -61,6 +62,8 @@ export class JournalFollower {
   readonly #keep: TakeEntry | null
   readonly #maxStalenessMs: number
   readonly #watchers = new Set<JournalWatcher>()
+  /** Rung when there is a reason to read at once. */
+  readonly #bell = new Bell()
   // A connection that fails here fails the next read too, and that one is heard of.
   readonly #hints = new HintSender(async (text) =>
     this.#feed?.announce(text).catch(() => undefined),
@@ -75,8 +78,6 @@ export class JournalFollower {
 
   #isStopping = false
   #running: Promise<void> = Promise.resolve()
-  #isHinted = false
-  #wake: () => void = () => undefined
   #said: 'NOTHING' | 'FAULT' | 'IN_STEP' = 'NOTHING'
 
   /** @param keep - Told all that is in force: entries come repeatedly, in any order, and before they are committed. */
@@ -104,7 +105,7 @@ export class JournalFollower {
 
   async stop(): Promise<void> {
     this.#isStopping = true
-    this.#wake()
+    this.#bell.ring()
     this.#feed?.close()
     await this.#running
   }
@@ -165,7 +166,7 @@ export class JournalFollower {
         await this.#catchUp(feed)
         onFirst()
         this.#reportInStep()
-        await this.#pause(intervalMs)
+        await this.#bell.wait(intervalMs)
       }
     } finally {
       this.#feed = null
@@ -177,8 +178,7 @@ export class JournalFollower {
   #takeHint(text: string): void {
     const isUnderstood = takeHints(text, (...entry) => this.#keep?.(...entry))
     if (isUnderstood && this.#watchers.size === 0) return
-    this.#isHinted = true
-    this.#wake()
+    this.#bell.ring()
   }
 
   /**
@@ -232,18 +232,6 @@ export class JournalFollower {
 
   #tell(entries: readonly Revocation[]): void {
     for (const watcher of this.#watchers) watcher.grew(entries)
-  }
-
-  async #pause(ms: number): Promise<void> {
-    if (!this.#isHinted && !this.#isStopping) {
-      let timer: NodeJS.Timeout | undefined
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-        timer = setTimeout(resolve, ms)
-      })
-      clearTimeout(timer)
-    }
-    this.#isHinted = false
   }
 
   /** Once an outage, however often it is tried. */
