@@ -179,6 +179,7 @@ describe('readSettings', () => {
     ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
     ['SWEEP_INTERVAL', '5', 'sweepIntervalSeconds', 5],
     ['SWEEP_INTERVAL', '0', 'sweepIntervalSeconds', 0],
+    ['MAX_LIVE_CONNECTIONS', '7', 'maxLiveConnections', 7],
     ['TRUST_PROXY', 'true', 'trustProxy', true],
     ['TRUST_PROXY', 'false', 'trustProxy', false],
     ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],

@@ -245,6 +245,53 @@ describe('a document that will not do is answered, and the connection stays', ()
   })
 })
 
+// Q44
+describe('in production', () => {
+  let production: TestService
+  beforeAll(async () => {
+    production = await startService({ isProduction: true })
+  })
+  afterAll(async () => production.stop())
+
+  async function answerOf(query: string): Promise<any> {
+    const socket = await openRaw(production)
+    socket.send(INIT)
+    await socket.message(0)
+    socket.send(subscribeMessage('1', query))
+    const { payload } = await socket.message(1)
+    socket.socket.close()
+    return payload
+  }
+
+  async function streamOf(query: string): Promise<string> {
+    const response = await fetch(`${production.url}/graphql`, {
+      method: 'POST',
+      headers: { accept: 'text/event-stream', 'content-type': 'application/json' },
+      body: JSON.stringify({ query }),
+    })
+    return response.text()
+  }
+
+  it('nobody can ask for the schema, over either', async () => {
+    const query = '{ __schema { queryType { name } } }'
+
+    const [error] = await answerOf(query)
+    expect(error.extensions.code).toBe('GRAPHQL_VALIDATION_FAILED')
+    const text = await streamOf(query)
+    expect(text).toContain('GRAPHQL_VALIDATION_FAILED')
+    expect(text).not.toContain('queryType":')
+  })
+
+  it('nothing of it is suggested, over either', async () => {
+    const query = 'subscription { sessionEnde { reason } }'
+
+    expect((await answerOf(query))[0].message).toBe(
+      'Cannot query field "sessionEnde" on type "Subscription".',
+    )
+    expect(await streamOf(query)).not.toContain('Did you mean')
+  })
+})
+
 describe('a handshake that is none of ours', () => {
   async function shakeHands(path: string): Promise<string> {
     const { hostname, port } = new URL(service.url)

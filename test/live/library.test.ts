@@ -153,6 +153,17 @@ async function revoke(): Promise<void> {
   await world.store.revoke({ target, reason: 'lost', by: null })
 }
 
+/** A store that answers no look-up while the outage is on. */
+function withOutage(store: RevocationStore, outage: { readonly isOn: boolean }): RevocationStore {
+  const findFor = store.findFor.bind(store)
+  return Object.assign(store, {
+    findFor: async (tokens: Parameters<typeof findFor>[0]) => {
+      if (outage.isOn) throw new Error('away')
+      return findFor(tokens)
+    },
+  })
+}
+
 const REVOKED = { code: 4403, reason: 'TOKEN_REVOKED' }
 const ticksOf = (results: readonly any[]): unknown[] => results.map(({ data }) => data)
 
@@ -227,24 +238,16 @@ describe("a team's own subscription over graphql-ws", () => {
   // Q04
   it('gets no event while nobody can say whether its token is revoked, and loses none', async () => {
     await world.stop()
-    let isAway = false
-    await start((store) => {
-      const findFor = store.findFor.bind(store)
-      return Object.assign(store, {
-        findFor: async (tokens: never) => {
-          if (isAway) throw new Error('away')
-          return findFor(tokens)
-        },
-      })
-    })
+    const outage = { isOn: false }
+    await start((store) => withOutage(store, outage))
     const subscriber = await subscribe(world, 'subscription { guarded { number } }', { token })
     await until(() => world.sources.size === 1, 'the source')
 
-    isAway = true
+    outage.isOn = true
     world.tick()
     await sleep(200)
     expect(subscriber.results).toEqual([])
-    isAway = false
+    outage.isOn = false
 
     expect(await subscriber.result()).toEqual({ data: { guarded: { number: 1 } } })
   })
@@ -252,21 +255,15 @@ describe("a team's own subscription over graphql-ws", () => {
   it('is asked about when news may have been missed', async () => {
     await world.stop()
     let watcher: JournalWatcher | undefined
-    let isAway = true
-    await start((store) => {
-      const findFor = store.findFor.bind(store)
-      return Object.assign(store, {
-        findFor: async (tokens: never) => {
-          if (isAway) throw new Error('away')
-          return findFor(tokens)
-        },
+    const outage = { isOn: false }
+    await start((store) =>
+      Object.assign(withOutage(store, outage), {
         watch: (given: JournalWatcher) => {
           watcher = given
           return () => undefined
         },
-      })
-    })
-    isAway = false
+      }),
+    )
     const subscriber = await subscribe(world, 'subscription { guarded { number } }', { token })
     const other = await world.portcullis.issue({ subject: 'grace' })
     const stays = await subscribe(world, 'subscription { guarded { number } }', {
@@ -275,11 +272,11 @@ describe("a team's own subscription over graphql-ws", () => {
     await until(() => world.sources.size > 0, 'the sources')
     await revoke()
 
-    isAway = true
+    outage.isOn = true
     watcher?.missed()
     await sleep(50)
     expect(subscriber.closing).toBe(null)
-    isAway = false
+    outage.isOn = false
 
     expect(await subscriber.closed()).toEqual(REVOKED)
     expect(stays.closing).toBe(null)

@@ -2,7 +2,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Revocation, RevocationTarget } from '../../src/revocation/revocation.ts'
 import type {
   EventCursor,
+  JournalExtract,
+  JournalPlace,
+  JournalRequest,
   Page,
+  RevocationEvent,
   RevocationFilter,
   RevocationOutcome,
   RevocationRequest,
@@ -609,6 +613,86 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       const { items } = await store.listEvents({ first: 10, after: null, filter: {} })
       expect(items).toMatchObject([{ kind: 'REVOKED', actor: 'admin', note: 'a leak', revocation }])
       expect(await store.findById(revocation.id)).toEqual(revocation)
+    })
+  })
+
+  describe('the journal, as it grows', () => {
+    const readOn = (
+      after: JournalPlace | null,
+      { filter = {}, limit = 100 }: Partial<JournalRequest> = {},
+    ): Promise<JournalExtract> => other.readEvents({ after, filter, limit })
+    const sessionsOf = ({ events }: JournalExtract): unknown[] =>
+      events.map(({ revocation }) => revocation.sessionId)
+    const revokeSession = (sessionId: string): Promise<RevocationOutcome> =>
+      revoke({ scope: 'SESSION', sessionId, subject: 'ada' })
+
+    it('begins with nothing, and goes on with what was added, in pieces of any size', async () => {
+      await revokeSession('before')
+      const start = await readOn(null)
+      expect(start.events).toEqual([])
+      for (const sessionId of ['a', 'b', 'c']) await revokeSession(sessionId)
+
+      const first = await readOn(start.place, { limit: 2 })
+      const second = await readOn(first.place, { limit: 2 })
+      await revokeSession('d')
+      const third = await readOn(second.place, { limit: 2 })
+
+      expect([first, second, third].map(sessionsOf)).toEqual([['a', 'b'], ['c'], ['d']])
+      expect((await readOn(third.place)).events).toEqual([])
+    })
+
+    it('goes on behind each line: of what was read so, and of a page', async () => {
+      const { place } = await readOn(null)
+      for (const sessionId of ['a', 'b', 'c']) await revokeSession(sessionId)
+      const { events } = await readOn(place)
+      const { items } = await store.listEvents({ first: 3, after: null, filter: {} })
+
+      for (const [index, line] of [...events, ...items.toReversed()].entries()) {
+        expect(sessionsOf(await readOn(line.place))).toEqual(['a', 'b', 'c'].slice((index % 3) + 1))
+      }
+      expect(events.map(({ id }) => id)).toEqual(items.toReversed().map(({ id }) => id))
+    })
+
+    it('tells of every kind of line, as the list does', async () => {
+      const { place } = await readOn(null)
+      const { revocation } = await revoke(
+        { scope: 'SUBJECT', subject: 'ada' },
+        { note: 'why', by: 'admin' },
+      )
+      await store.restore(revocation.id, { by: 'admin', note: 'sorry' })
+
+      const { events } = await readOn(place)
+      const { items } = await store.listEvents({ first: 2, after: null, filter: {} })
+      const withoutPlace = ({ place: _place, ...line }: RevocationEvent): object => line
+      expect(events.map(({ kind }) => kind)).toEqual(['REVOKED', 'RESTORED'])
+      expect(events.map(withoutPlace)).toEqual(items.toReversed().map(withoutPlace))
+    })
+
+    it('is read through a filter', async () => {
+      const { place } = await readOn(null)
+      await revokeSession('a')
+      await revoke({ scope: 'SUBJECT', subject: 'ada' })
+      await revokeSession('b')
+
+      expect(sessionsOf(await readOn(place, { filter: { scope: 'SESSION' } }))).toEqual(['a', 'b'])
+      expect(sessionsOf(await readOn(place, { filter: { sessionId: 'b' } }))).toEqual(['b'])
+    })
+
+    it('is watched: what was revoked is told before it is answered, and not after the end', async () => {
+      const told: unknown[] = []
+      const unwatch = store.watch({
+        grew: (revocations) => told.push(revocations.map(({ id }) => id)),
+        missed: () => told.push('missed'),
+      })
+
+      const { revocation } = await revokeSession('a')
+      expect(told).toEqual([[revocation.id]])
+      await store.restore(revocation.id, { by: 'admin' })
+      expect(told).toEqual([[revocation.id], []])
+
+      unwatch()
+      await revokeSession('b')
+      expect(told).toHaveLength(2)
     })
   })
 
