@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TokenExpiredError, TokenRevokedError } from '../errors.ts'
 import type { PortcullisError } from '../errors.ts'
 import { EVERYONE_KEY, keyOfEntry, keysOfToken } from '../revocation/key.ts'
@@ -9,6 +9,7 @@ import type { RevocationStore } from '../revocation/store.ts'
 import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { Token } from '../token/claims.ts'
+import { Endings } from './endings.ts'
 import { LiveConnection } from './live-connection.ts'
 import type { LiveConnectionKind, LiveConnectionOptions } from './live-connection.ts'
 
@@ -40,16 +41,6 @@ export interface LiveConnectionCount {
 const MAX_NOTICE_MS = 30_000
 const NOTICE_SHARE = 1 / 3
 
-/** Connections that are ended in one turn of the event loop, so that others get on. */
-const ENDINGS_A_TURN = 50
-
-/**
- * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. Whoever takes
- * longer than so many milliseconds is not waited for.
- */
-const MAX_CLOSING = 500
-const MAX_CLOSING_MS = 100
-
 /** Tokens that are looked up in one statement, and milliseconds before it is tried again. */
 const TOKENS_A_LOOK_UP = 1000
 const RETRY_MS = 500
@@ -71,11 +62,7 @@ export class LiveConnections {
   /** Those under which it is found: hashing them again would be a tenth of what it costs to end it. */
   readonly #keys = new Map<LiveConnection, readonly RevocationKey[]>()
   readonly #timers = new Map<LiveConnection, NodeJS.Timeout>()
-  #ending: LiveConnection[] = []
-  #isEnding = false
-  /** Told to close, and waited for. */
-  readonly #closing = new Set<LiveConnection>()
-  #makeRoom: () => void = () => undefined
+  readonly #endings = new Endings()
   #unwatch: (() => void) | null = null
   #opened = 0
   #missed = 0
@@ -125,16 +112,14 @@ export class LiveConnections {
   cut(connection: LiveConnection, why: PortcullisError): void {
     if (connection.ending || !this.#connections.has(connection)) return
     connection.ending = why
-    this.#ending.push(connection)
+    this.#endings.add(connection)
     this.#options.onCut?.(why)
-    if (!this.#isEnding) void this.#endAll()
   }
 
   /** Forgets a connection that was closed. */
   remove(connection: LiveConnection): void {
     if (!this.#connections.delete(connection)) return
-    this.#closing.delete(connection)
-    if (this.#closing.size < MAX_CLOSING) this.#makeRoom()
+    this.#endings.remove(connection)
     this.#removeKeys(connection)
     clearTimeout(this.#timers.get(connection))
     this.#timers.delete(connection)
@@ -163,41 +148,6 @@ export class LiveConnections {
   #findCandidates(revocation: Revocation): Iterable<LiveConnection> {
     const key = keyOfEntry(revocation)
     return key === EVERYONE_KEY ? this.#connections : (this.#byKey.get(key) ?? [])
-  }
-
-  /** In slices, and in two steps: a client hears why over its own subscription before its connection is closed. */
-  async #endAll(): Promise<void> {
-    this.#isEnding = true
-    // Whoever revokes is answered first.
-    await nextTurn()
-    while (this.#ending.length > 0) {
-      const slice = this.#ending.slice(0, ENDINGS_A_TURN)
-      this.#ending = this.#ending.slice(ENDINGS_A_TURN)
-      for (const connection of slice) bidFarewell(connection)
-      await nextTurn()
-      for (const connection of slice) {
-        if (this.#connections.has(connection)) this.#closing.add(connection)
-        connection.transport.end(connection.ending as PortcullisError)
-      }
-      await nextTurn()
-      if (this.#closing.size >= MAX_CLOSING) await this.#waitForRoom()
-    }
-    this.#closing.clear()
-    this.#isEnding = false
-  }
-
-  async #waitForRoom(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#closing.clear()
-        resolve()
-      }, MAX_CLOSING_MS)
-      this.#makeRoom = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-    this.#makeRoom = () => undefined
   }
 
   /** After a gap in the journal: asks of every token whether it is revoked, until the store can say. */
@@ -282,11 +232,6 @@ export function countByKind(connections: Iterable<LiveConnection>): readonly Liv
 /** All but everybody's, which selects nothing. */
 function selectingKeysOf(token: Token): readonly RevocationKey[] {
   return keysOfToken(token).filter((key) => key !== EVERYONE_KEY)
-}
-
-function bidFarewell({ operations, ending }: LiveConnection): void {
-  if (!(ending instanceof TokenRevokedError)) return
-  for (const operation of operations) operation.tell(ending.revocation)
 }
 
 function matches(
