@@ -1,7 +1,7 @@
 import { createKeyRing } from '../../src/token/keys.ts'
 import { createTokenSigner } from '../../src/token/signer.ts'
 import { SECRET } from './service.ts'
-import type { GraphQLAnswer, TestService } from './service.ts'
+import type { GraphQLAnswer, Served } from './service.ts'
 
 /** Somebody signed in on a device. */
 export interface SignIn {
@@ -18,7 +18,7 @@ export function passwordOf(name: string): string {
 }
 
 /** Makes an account, and signs it in. */
-export async function register(service: TestService, name: string): Promise<SignIn> {
+export async function register(service: Served, name: string): Promise<SignIn> {
   const { data } = await service.graphql(
     `mutation ($email: String!, $password: String!) { register(email: $email, password: $password) { ${PAYLOAD} } }`,
     { variables: { email: `${name}@example.com`, password: passwordOf(name) } },
@@ -27,7 +27,7 @@ export async function register(service: TestService, name: string): Promise<Sign
 }
 
 /** Signs in on one more device. */
-export async function login(service: TestService, name: string, device: string): Promise<SignIn> {
+export async function login(service: Served, name: string, device: string): Promise<SignIn> {
   const isAdmin = name === 'admin'
   const { data } = await service.graphql(
     `mutation ($email: String!, $password: String!, $device: String) {
@@ -45,13 +45,13 @@ export async function login(service: TestService, name: string, device: string):
 }
 
 /** What `me` says with a token: an e-mail address, or the reason of the refusal. */
-export async function whoAmI(service: TestService, token: string | null): Promise<string> {
+export async function whoAmI(service: Served, token: string | null): Promise<string> {
   const { data, errors } = await service.graphql('{ me { email } }', { token })
   return data?.me.email ?? errors[0]?.extensions.reason ?? errors[0]?.extensions.code
 }
 
 /** Exchanges a refresh token. */
-export async function refresh(service: TestService, refreshToken: string): Promise<GraphQLAnswer> {
+export async function refresh(service: Served, refreshToken: string): Promise<GraphQLAnswer> {
   return service.graphql(
     `mutation ($refreshToken: String!) { refresh(refreshToken: $refreshToken) { ${PAYLOAD} } }`,
     { variables: { refreshToken } },

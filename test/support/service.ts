@@ -26,16 +26,21 @@ export interface Ask {
   readonly token?: string | null
   readonly variables?: object
   readonly headers?: Readonly<Record<string, string>>
+  readonly timeoutMs?: number
 }
 
-export interface TestService {
+/** A node as its clients see it. */
+export interface Served {
   readonly url: string
   readonly admin: typeof ADMIN
+  /** Sends one operation as JSON over HTTP. */
+  graphql(query: string, ask?: Ask): Promise<GraphQLAnswer>
+}
+
+export interface TestService extends Served {
   readonly database: TestDatabase
   /** The lines of the log, parsed, as they come. */
   readonly log: ReadonlyArray<Record<string, any>>
-  /** Sends one operation as JSON over HTTP. */
-  graphql(query: string, ask?: Ask): Promise<GraphQLAnswer>
   stop(): Promise<void>
 }
 
@@ -172,10 +177,11 @@ export async function startServiceOnCable(): Promise<TestService & { readonly ca
   }
 }
 
-async function sendGraphQL(
+/** @throws when there is no answer within the time limit. */
+export async function sendGraphQL(
   url: string,
   query: string,
-  { token, variables, headers }: Ask = {},
+  { token, variables, headers, timeoutMs }: Ask = {},
 ): Promise<GraphQLAnswer> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
@@ -185,6 +191,7 @@ async function sendGraphQL(
       ...headers,
     },
     body: JSON.stringify({ query, variables }),
+    ...(timeoutMs !== undefined && { signal: AbortSignal.timeout(timeoutMs) }),
   })
   const { data, errors = [] } = (await response.json()) as Partial<GraphQLAnswer>
   return { status: response.status, headers: response.headers, data, errors }

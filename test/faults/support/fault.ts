@@ -1,0 +1,70 @@
+import { access } from 'node:fs/promises'
+import { it } from 'vitest'
+import type { TestContext } from 'vitest'
+import { Cluster } from './cluster.ts'
+import type { ServerSettings } from './cluster.ts'
+import type { Check } from './node.ts'
+import { Pair } from './pair.ts'
+import type { PairOptions } from './pair.ts'
+
+/** Two nodes and their PostgreSQL, which are this test's own. */
+export interface Scene {
+  readonly cluster: Cluster
+  readonly pair: Pair
+}
+
+export interface FaultOptions extends Pick<PairOptions, 'env' | 'envs'> {
+  readonly server?: ServerSettings
+  /** What the machine must have, and what it is for. */
+  readonly needs?: Need
+  readonly timeoutMs?: number
+}
+
+/** Something that not every machine has. */
+export interface Need {
+  readonly what: string
+  isMet(): Promise<boolean>
+}
+
+export const ROOT: Need = {
+  what: 'root, to mount a small disk',
+  isMet: async () => process.getuid?.() === 0,
+}
+
+/** Where Debian puts it. */
+export const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
+
+export const LIBFAKETIME: Need = {
+  what: 'libfaketime (apt-get install libfaketime)',
+  isMet: async () =>
+    access(FAKETIME).then(
+      () => true,
+      () => false,
+    ),
+}
+
+const CHECKS: readonly Check[] = ['database', 'replica']
+
+/** One fault, provoked in both check modes, each time on two nodes and a PostgreSQL of its own. */
+export function fault(
+  title: string,
+  provoke: (scene: Scene) => Promise<void>,
+  { server, needs, timeoutMs = 90_000, ...options }: FaultOptions = {},
+): void {
+  it.concurrent.for(CHECKS)(`${title} (%s)`, { timeout: timeoutMs }, async (check, test) => {
+    if (needs) await demand(needs, test)
+
+    const cluster = await Cluster.create(server)
+    test.onTestFinished(async () => cluster.remove())
+    const pair = await Pair.start({ check, database: await cluster.createDatabase(), ...options })
+    test.onTestFinished(async () => pair.stop())
+    await provoke({ cluster, pair })
+  })
+}
+
+/** On a person's machine a fault may be left out, and says so; in CI none is. */
+async function demand({ what, isMet }: Need, { skip }: TestContext): Promise<void> {
+  if (await isMet()) return
+  if (process.env['CI']) throw new Error(`not run: it needs ${what}`)
+  skip(`not run: it needs ${what}`)
+}

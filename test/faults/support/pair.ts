@@ -1,0 +1,223 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import { createKeyRing } from '../../../src/token/keys.ts'
+import { createTokenSigner } from '../../../src/token/signer.ts'
+import type { SignedToken } from '../../../src/token/signer.ts'
+import { login, register } from '../../support/people.ts'
+import type { SignIn } from '../../support/people.ts'
+import { SECRET } from '../../support/service.ts'
+import type { GraphQLAnswer } from '../../support/service.ts'
+import { startTcpProxy } from '../../support/tcp-proxy.ts'
+import type { TcpProxy } from '../../support/tcp-proxy.ts'
+import type { Database } from './cluster.ts'
+import { Node } from './node.ts'
+import type { Check } from './node.ts'
+import { RECOVERY_MS, Watch } from './watch.ts'
+
+export interface PairOptions {
+  readonly check: Check
+  readonly database: Database
+  /** For both nodes, or for each. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly envs?: readonly [Readonly<Record<string, string>>, Readonly<Record<string, string>>]
+  readonly program?: string
+}
+
+const sign = createTokenSigner({
+  keys: createKeyRing({ signWith: SECRET }),
+  issuer: 'portcullis',
+  audience: 'portcullis',
+  lifetimeSeconds: 900,
+})
+
+/** Two nodes of one database, each on a cable of its own; ada uses them, and the admin. */
+export class Pair {
+  readonly check: Check
+  readonly database: Database
+  readonly cables: readonly [TcpProxy, TcpProxy]
+  readonly ada: SignIn
+  readonly #admin: SignIn
+  readonly #options: PairOptions
+  readonly #nodes: [Node, Node]
+  readonly #away = new Set<number>()
+  readonly #backAt = [-Infinity, -Infinity]
+
+  static async start(options: PairOptions): Promise<Pair> {
+    const { url } = options.database
+    const cables: [TcpProxy, TcpProxy] = [await startTcpProxy(url), await startTcpProxy(url)]
+    const nodes = (await Promise.all(
+      cables.map(async (cable, node) => Node.start(nodeOptions(options, cable, node))),
+    )) as [Node, Node]
+    const ada = await register(nodes[0], 'ada')
+    return new Pair(options, cables, nodes, ada, await login(nodes[0], 'admin', 'desk'))
+  }
+
+  private constructor(
+    options: PairOptions,
+    cables: [TcpProxy, TcpProxy],
+    nodes: [Node, Node],
+    ada: SignIn,
+    admin: SignIn,
+  ) {
+    this.check = options.check
+    this.database = options.database
+    this.cables = cables
+    this.ada = ada
+    this.#options = options
+    this.#nodes = nodes
+    this.#admin = admin
+  }
+
+  node(node: number): Node {
+    return this.#nodes[node] as Node
+  }
+
+  /** `ACCEPTED`, why it was refused, or `NO_ANSWER`. */
+  async whoAmI(node: number, token: string): Promise<string> {
+    return outcomeOf(this.node(node).graphql('{ me { email } }', { token }))
+  }
+
+  /** A field that anybody may ask for, with a token that nobody could check. */
+  async askPublic(node: number): Promise<string> {
+    return outcomeOf(this.node(node).graphql('{ __typename }', { token: this.ada.accessToken }))
+  }
+
+  /** An authentic token of ada, as her session would have got by a refresh. */
+  mintToken(issuedAt = new Date()): SignedToken {
+    const { userId: subject, sessionId } = this.ada
+    return sign({ subject, sessionId, roles: ['USER'], issuedAt })
+  }
+
+  async revokeToken(node: number, token: string): Promise<string> {
+    return outcomeOf(
+      this.asAdmin(
+        node,
+        `mutation ($token: String!) { revokeToken(token: $token) { alreadyRevoked } }`,
+        {
+          token,
+        },
+      ),
+    )
+  }
+
+  async asAdmin(node: number, query: string, variables: object = {}): Promise<GraphQLAnswer> {
+    return this.node(node).graphql(query, { token: this.#admin.accessToken, variables })
+  }
+
+  /**
+   * Lets a fault come and go, and holds what everybody is promised against what is seen meanwhile: no revoked token
+   * accepted, no acknowledged revocation lost, an answer to everything in its time, recovery within 5 s.
+   *
+   * @param fault - Fulfilled when the fault is over.
+   */
+  async survives(fault: (watch: Watch) => Promise<void>): Promise<void> {
+    const [live, dead] = [this.mintToken().text, this.mintToken().text]
+    expect(await this.revokeToken(0, dead)).toBe('ACCEPTED')
+    for (const node of [0, 1])
+      await until(async () => (await this.whoAmI(node, dead)) !== 'ACCEPTED')
+    const watch = new Watch(this, { live, dead })
+
+    let endedAt = NaN
+    try {
+      await sleep(300)
+      await fault(watch)
+      endedAt = performance.now()
+      for (const node of [0, 1]) await this.#works(node, live)
+      expect(performance.now() - endedAt, 'recovery, in ms').toBeLessThan(RECOVERY_MS)
+      await sleep(300)
+    } finally {
+      // What was seen until then says more than that it took too long.
+      await watch.conclude()
+    }
+    for (const node of [0, 1]) expect(this.node(node).isAlive).toBe(true)
+    for (const node of [0, 1])
+      expect(this.node(node).log).not.toMatch(/unhandled error|internal error/)
+  }
+
+  async #works(node: number, live: string): Promise<void> {
+    let running = 0
+    await until(async () => {
+      const seen = [
+        await this.whoAmI(node, live),
+        await this.revokeToken(node, this.mintToken().text),
+      ]
+      running = seen.every((outcome) => outcome === 'ACCEPTED') ? running + 1 : 0
+      return running === 3
+    }, 2 * RECOVERY_MS)
+  }
+
+  isAway(node: number): boolean {
+    return this.#away.has(node)
+  }
+
+  wasAwaySince(node: number, since: number): boolean {
+    return (this.#backAt[node] as number) > since
+  }
+
+  /** Stops a node where it is; it owes no answers until it goes on. */
+  pause(node: number): void {
+    this.#away.add(node)
+    this.node(node).signal('SIGSTOP')
+  }
+
+  goOn(node: number): void {
+    this.node(node).signal('SIGCONT')
+    this.#isBack(node)
+  }
+
+  async kill(node: number): Promise<void> {
+    this.#away.add(node)
+    await this.node(node).kill()
+  }
+
+  async startAgain(node: number): Promise<void> {
+    this.#away.add(node)
+    await this.node(node).stop()
+    this.#nodes[node] = await Node.start(
+      nodeOptions(this.#options, this.cables[node] as TcpProxy, node),
+    )
+    this.#isBack(node)
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#nodes.map(async (node) => node.kill()))
+    await Promise.all(this.cables.map(async (cable) => cable.close()))
+  }
+
+  #isBack(node: number): void {
+    this.#backAt[node] = performance.now()
+    this.#away.delete(node)
+  }
+}
+
+function nodeOptions(
+  { check, env, envs, program }: PairOptions,
+  cable: TcpProxy,
+  node: number,
+): Parameters<typeof Node.start>[0] {
+  return {
+    databaseUrl: cable.url,
+    check,
+    env: { ...env, ...envs?.[node] },
+    ...(program !== undefined && { program }),
+  }
+}
+
+async function outcomeOf(answering: Promise<GraphQLAnswer>): Promise<string> {
+  try {
+    const { errors } = await answering
+    const { code, reason } = errors[0]?.extensions ?? {}
+    return errors.length === 0 ? 'ACCEPTED' : (reason ?? code ?? errors[0]?.message)
+  } catch {
+    return 'NO_ANSWER'
+  }
+}
+
+/** Waits for what is to come soon. */
+export async function until(isSo: () => Promise<boolean>, withinMs = 10_000): Promise<void> {
+  const deadline = performance.now() + withinMs
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${isSo}`)
+    await sleep(25)
+  }
+}
