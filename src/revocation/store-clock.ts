@@ -1,6 +1,10 @@
 import { MAX_CLOCK_SKEW_SECONDS } from '../token/claims.ts'
 
-/** The store's clock as this node knows it: its own clock, corrected by what the store said last. */
+/**
+ * The store's clock as this node knows it: what the store said last, and the time since then.
+ *
+ * That time is taken from a clock that nobody sets: this node's own may jump by minutes, and must not make tokens expire.
+ */
 export class StoreClock {
   readonly #onSetBack: () => void
   #offsetMs = 0
@@ -15,13 +19,18 @@ export class StoreClock {
 
   /** Seconds since the epoch. */
   now(): number {
-    return (Date.now() + this.#offsetMs) / 1000
+    return (steadyNow() + this.#offsetMs) / 1000
   }
 
   /** Takes note of an instant that the store has just drawn. */
   observe(storeNow: Date): void {
     const before = this.#offsetMs
-    this.#offsetMs = storeNow.getTime() - Date.now()
+    this.#offsetMs = storeNow.getTime() - steadyNow()
     if (this.#offsetMs < before - MAX_CLOCK_SKEW_SECONDS * 1000) this.#onSetBack()
   }
+}
+
+/** Milliseconds since the epoch, as this node's clock stood when the process began. */
+function steadyNow(): number {
+  return performance.timeOrigin + performance.now()
 }
