@@ -212,7 +212,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     }
 
     const { token, isExpired } = identified
-    const [revocation = null] = await revocations.findFor([token])
+    const revocation = await check(token)
     const state: TokenState = isExpired ? 'EXPIRED' : revocation ? 'REVOKED' : 'ACTIVE'
     const issuedAt = new Date(token.issuedAt * 1000)
     const expiresAt = new Date(token.expiresAt * 1000)
