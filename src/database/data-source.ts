@@ -5,6 +5,7 @@ import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001
 import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
 import { RefreshTokenEntity, SessionEntity } from '../session/entities.ts'
+import { refuseStandby } from './pool.ts'
 
 export interface DataSourceSettings {
   readonly url: string
@@ -45,7 +46,10 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
     poolSize,
     // A lost connection is the caller's error when it matters, and TypeORM would print it.
     poolErrorHandler: () => undefined,
-    extra: isForMigrations ? { connectionTimeoutMillis: 10_000 } : { ...LIMITS, keepAlive: true },
+    extra: {
+      verify: refuseStandby,
+      ...(isForMigrations ? { connectionTimeoutMillis: 10_000 } : { ...LIMITS, keepAlive: true }),
+    },
   }
   return new DataSource(options)
 }

@@ -1,7 +1,8 @@
-import type { Pool, QueryResultRow } from 'pg'
+import type { Pool, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import type { DataSource } from 'typeorm'
 import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../time-limit.ts'
+import { closeIdle, isSilence, poolOf } from './pool.ts'
 import { isDatabaseUnavailable } from './transaction.ts'
 
 /** A prepared statement: PostgreSQL plans it once a connection. */
@@ -24,12 +25,24 @@ export async function read<Row extends QueryResultRow>(
   values: readonly unknown[],
   timeoutMs: number,
 ): Promise<readonly Row[]> {
-  const pool = (dataSource.driver as unknown as { master: Pool }).master
+  const pool = poolOf(dataSource)
   // The driver's own limit comes later, and is there to have a silent connection replaced.
   const query = { ...statement, values: [...values], query_timeout: 2 * timeoutMs }
   try {
-    return (await within(timeoutMs, pool.query<Row>(query))).rows
+    return (await within(timeoutMs, ask<Row>(pool, query))).rows
   } catch (error) {
     throw isDatabaseUnavailable(error) ? new RevocationUnavailableError(error) : error
+  }
+}
+
+async function ask<Row extends QueryResultRow>(
+  pool: Pool,
+  query: QueryConfig,
+): Promise<QueryResult<Row>> {
+  try {
+    return await pool.query<Row>(query)
+  } catch (error) {
+    if (isSilence(error)) closeIdle(pool)
+    throw error
   }
 }

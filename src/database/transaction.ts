@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource, EntityManager } from 'typeorm'
 import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../time-limit.ts'
+import { closeIdle, isSilence, poolOf } from './pool.ts'
 
 /** How long the server's first answer may take, in milliseconds; the pool bounds the wait for a connection. */
 const BEGIN_TIMEOUT_MS = 800
@@ -85,6 +86,7 @@ async function attempt<Result>(
       await runner.rollbackTransaction().catch(() => hangUp(connection))
     } else {
       await hangUp(connection)
+      closeIdle(poolOf(dataSource))
     }
     throw error
   } finally {
@@ -95,10 +97,6 @@ async function attempt<Result>(
 /** What is used of the driver's client. */
 interface Connection {
   readonly connection: { readonly stream: Socket }
-}
-
-function isSilence(error: unknown): boolean {
-  return error instanceof Error && /Query read timeout/.test(error.message)
 }
 
 /** Closes a connection; by the time it is closed the pool knows that it must be replaced. */

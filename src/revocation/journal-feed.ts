@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Client } from 'pg'
-import type { ClientConfig, Pool } from 'pg'
+import type { ClientConfig } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import type { DataSource } from 'typeorm'
+import { poolOf } from '../database/pool.ts'
 import { CopiedEntries } from './copied-entries.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import * as sql from './postgres-sql.ts'
@@ -147,7 +148,7 @@ const CONNECT_MS = 2000
 
 /** Those of the pool. Time limits are set by statement: reading everything may take long. */
 function readConnectionOptions(dataSource: DataSource): ClientConfig {
-  const { options } = (dataSource.driver as unknown as { master: Pool }).master
+  const { options } = poolOf(dataSource)
   // The pool hides the password from whoever lists its options.
   const { password, connectionTimeoutMillis = CONNECT_MS } = options
   return {
