@@ -53,8 +53,8 @@ export interface AdminAct {
   readonly note: string | null
 }
 
-/** How long a look-up of people may take, in milliseconds. */
-const READ_TIMEOUT_MS = 2000
+/** How long a look-up of people may take, in milliseconds; it may wait as long for the one before it. */
+const READ_TIMEOUT_MS = 800
 
 /** People who can sign in. */
 export class Accounts {

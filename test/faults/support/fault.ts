@@ -51,6 +51,7 @@ export function fault(
   provoke: (scene: Scene) => Promise<void>,
   { server, needs, timeoutMs = 90_000, ...options }: FaultOptions = {},
 ): void {
+  // oxlint-disable-next-line vitest/expect-expect -- what is expected stands in `provoke`
   it.concurrent.for(CHECKS)(`${title} (%s)`, { timeout: timeoutMs }, async (check, test) => {
     if (needs) await demand(needs, test)
 

@@ -13,6 +13,7 @@ import type { Database } from './cluster.ts'
 import { Node } from './node.ts'
 import type { Check } from './node.ts'
 import { RECOVERY_MS, Watch } from './watch.ts'
+import type { Watched } from './watch.ts'
 
 export interface PairOptions {
   readonly check: Check
@@ -31,7 +32,7 @@ const sign = createTokenSigner({
 })
 
 /** Two nodes of one database, each on a cable of its own; ada uses them, and the admin. */
-export class Pair {
+export class Pair implements Watched {
   readonly check: Check
   readonly database: Database
   readonly cables: readonly [TcpProxy, TcpProxy]
@@ -117,11 +118,10 @@ export class Pair {
       await until(async () => (await this.whoAmI(node, dead)) !== 'ACCEPTED')
     const watch = new Watch(this, { live, dead })
 
-    let endedAt = NaN
     try {
       await sleep(300)
       await fault(watch)
-      endedAt = performance.now()
+      const endedAt = performance.now()
       for (const node of [0, 1]) await this.#works(node, live)
       expect(performance.now() - endedAt, 'recovery, in ms').toBeLessThan(RECOVERY_MS)
       await sleep(300)
@@ -146,12 +146,8 @@ export class Pair {
     }, 2 * RECOVERY_MS)
   }
 
-  isAway(node: number): boolean {
-    return this.#away.has(node)
-  }
-
-  wasAwaySince(node: number, since: number): boolean {
-    return (this.#backAt[node] as number) > since
+  isExcused(node: number, since: number): boolean {
+    return this.#away.has(node) || (this.#backAt[node] as number) > since
   }
 
   /** Stops a node where it is; it owes no answers until it goes on. */
@@ -217,7 +213,7 @@ async function outcomeOf(answering: Promise<GraphQLAnswer>): Promise<string> {
 export async function until(isSo: () => Promise<boolean>, withinMs = 10_000): Promise<void> {
   const deadline = performance.now() + withinMs
   while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${isSo}`)
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${String(isSo)}`)
     await sleep(25)
   }
 }
