@@ -53,8 +53,8 @@ export interface AdminAct {
   readonly note: string | null
 }
 
-/** How long a look-up of people may take, in milliseconds; it may wait as long for the one before it. */
-const READ_TIMEOUT_MS = 800
+/** How long a look-up of people may take, in milliseconds: as long as a check, since most answers need both. */
+const READ_TIMEOUT_MS = 400
 
 /** People who can sign in. */
 export class Accounts {

@@ -75,12 +75,12 @@ export class Pair implements Watched {
 
   /** `ACCEPTED`, why it was refused, or `NO_ANSWER`. */
   async whoAmI(node: number, token: string): Promise<string> {
-    return outcomeOf(this.node(node).graphql('{ me { email } }', { token }))
+    return this.ask(node, '{ me { email } }', token)
   }
 
   /** A field that anybody may ask for, with a token that nobody could check. */
   async askPublic(node: number): Promise<string> {
-    return outcomeOf(this.node(node).graphql('{ __typename }', { token: this.ada.accessToken }))
+    return this.ask(node, '{ __typename }', this.ada.accessToken)
   }
 
   /** An authentic token of ada, as her session would have got by a refresh. */
@@ -99,6 +99,10 @@ export class Pair implements Watched {
         },
       ),
     )
+  }
+
+  async ask(node: number, query: string, token: string, variables: object = {}): Promise<string> {
+    return outcomeOf(this.node(node).graphql(query, { token, variables }))
   }
 
   async asAdmin(node: number, query: string, variables: object = {}): Promise<GraphQLAnswer> {

@@ -136,6 +136,8 @@ export class Watch {
     const revoked = { token, tokenId, by: node, acknowledgedAt: endedAt }
     this.#revoked.push(revoked)
     await Promise.all(this.#use(revoked))
+    await sleep(STALENESS_MS + 10)
+    await Promise.all(this.#use(revoked))
   }
 
   #use({ token, by, acknowledgedAt }: Revoked): Array<Promise<void>> {
