@@ -11,6 +11,8 @@ import type { PairOptions } from './pair.ts'
 export interface Scene {
   readonly cluster: Cluster
   readonly pair: Pair
+  /** Runs at the end of the test, while nodes and server still run. */
+  readonly onEnd: TestContext['onTestFinished']
 }
 
 export interface FaultOptions extends Pick<PairOptions, 'env' | 'envs'> {
@@ -59,7 +61,7 @@ export function fault(
     test.onTestFinished(async () => cluster.remove())
     const pair = await Pair.start({ check, database: await cluster.createDatabase(), ...options })
     test.onTestFinished(async () => pair.stop())
-    await provoke({ cluster, pair })
+    await provoke({ cluster, pair, onEnd: test.onTestFinished })
   })
 }
 

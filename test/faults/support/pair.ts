@@ -173,9 +173,9 @@ export class Pair implements Watched {
   async startAgain(node: number): Promise<void> {
     this.#away.add(node)
     await this.node(node).stop()
-    this.#nodes[node] = await Node.start(
-      nodeOptions(this.#options, this.cables[node] as TcpProxy, node),
-    )
+    const options = nodeOptions(this.#options, this.cables[node] as TcpProxy, node)
+    const { port } = new URL(this.node(node).url)
+    this.#nodes[node] = await Node.start({ ...options, env: { ...options.env, PORT: port } })
     this.#isBack(node)
   }
 
@@ -205,9 +205,10 @@ function nodeOptions(
 
 async function outcomeOf(answering: Promise<GraphQLAnswer>): Promise<string> {
   try {
-    const { errors } = await answering
+    const { data, errors, status } = await answering
     const { code, reason } = errors[0]?.extensions ?? {}
-    return errors.length === 0 ? 'ACCEPTED' : (reason ?? code ?? errors[0]?.message)
+    if (errors.length > 0) return reason ?? code ?? errors[0]?.message
+    return data ? 'ACCEPTED' : `an answer of status ${status} that is not GraphQL's`
   } catch {
     return 'NO_ANSWER'
   }

@@ -1,0 +1,153 @@
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
+import { Cluster } from './support/cluster.ts'
+import { ROOT, fault } from './support/fault.ts'
+import type { Scene } from './support/fault.ts'
+import { Pair, until } from './support/pair.ts'
+
+describe('F11: the disk is full', () => {
+  fault(
+    'revocations are refused, checks go on, and it heals without a restart',
+    async (scene) => {
+      const { pair } = scene
+      await moveToSmallDisk(scene)
+
+      await pair.survives(async (watch) => {
+        await pair.database.query(`create table filler (content text) tablespace small`)
+        await fill(pair)
+        const since = performance.now()
+        // The last pages in use have some room left.
+        await until(
+          async () => Object.keys(watch.count('revoke', 0, since)).includes(REFUSED),
+          20_000,
+        )
+        const fullAt = performance.now()
+        await sleep(1500)
+        for (const node of [0, 1]) {
+          expect(Object.keys(watch.count('live', node, fullAt))).toEqual(['ACCEPTED'])
+        }
+        expect(pair.node(0).log).toContain('could not extend file')
+        await pair.database.query('drop table filler')
+      })
+    },
+    { needs: ROOT, env: { SWEEP_INTERVAL: '0' } },
+  )
+})
+
+// Q61
+describe('F14: ten million entries', () => {
+  it.each(['database', 'replica'] as const)(
+    'are no obstacle to a start nor to checks (%s)',
+    { timeout: 400_000 },
+    async (check) => {
+      const database = await findLargeDatabase()
+      await database.query(`truncate account cascade`)
+      const startedAt = performance.now()
+      const pair = await Pair.start({ check, database, env: { SWEEP_INTERVAL: '0' } })
+      onTestFinished(async () => pair.stop())
+      // Two at once, with an account, a sign-in and an admin's besides.
+      expect(performance.now() - startedAt).toBeLessThan(10_000)
+
+      await until(async () => isInStep(pair), 60_000)
+      const mebibytes = Math.round((await pair.node(0).residentBytes) / 2 ** 20)
+      console.info(
+        `F14 (${check}): ready after ${Math.round(performance.now() - startedAt)} ms, ${mebibytes} MiB`,
+      )
+      await pair.survives(async (watch) => {
+        const since = performance.now()
+        await sleep(3000)
+        for (const node of [0, 1]) {
+          expect(Object.keys(watch.count('live', node, since))).toEqual(['ACCEPTED'])
+        }
+      })
+    },
+  )
+})
+
+const REFUSED = 'REVOCATION_UNAVAILABLE'
+
+const ENTRIES = 10_000_000
+
+let large: Promise<Cluster> | undefined
+
+afterAll(async () => (await large)?.remove())
+
+/** Made once, for both modes. */
+async function findLargeDatabase(): Promise<ReturnType<Cluster['database']>> {
+  large ??= fillCluster()
+  return (await large).database('faults_1')
+}
+
+async function fillCluster(): Promise<Cluster> {
+  // Nothing of it has to outlive the test, so that it need not wait for the disk.
+  const cluster = await Cluster.create({
+    fsync: 'off',
+    max_wal_size: '4GB',
+    maintenance_work_mem: '256MB',
+  })
+  const database = await cluster.createDatabase()
+  const pair = await Pair.start({ check: 'database', database })
+  await pair.stop()
+
+  const indexes = await database.query<{ indexdef: string; indexname: string }>(
+    `select indexdef, indexname from pg_indexes where tablename = 'revocation' and indexname <> 'revocation_pkey'`,
+  )
+  for (const { indexname } of indexes) await database.query(`drop index ${indexname}`)
+  await database.query(`alter table revocation drop constraint revocation_pkey`)
+  await database.query(
+    `insert into revocation (id, key, scope, issuer, token_id, revoked_at, expires_at, reason)
+     select gen_random_uuid(), gen_random_uuid(), 'TOKEN', 'portcullis', n::text,
+       now(), now() + interval '1 day', 'logout'
+     from generate_series(1, ${ENTRIES}) n`,
+  )
+  await database.query(`alter table revocation add constraint revocation_pkey primary key (id)`)
+  for (const { indexdef } of indexes) await database.query(indexdef)
+  await database.query(`analyze revocation`)
+  return cluster
+}
+
+async function isInStep(pair: Pair): Promise<boolean> {
+  if (pair.check === 'database') return true
+  const response = await fetch(`${pair.node(0).url}/readyz`)
+  const { replica } = (await response.json()) as { replica: { state: string; entries: number } }
+  return replica.state === 'IN_STEP' && replica.entries >= ENTRIES
+}
+
+/** Puts what revocations are written to onto a disk of eight megabytes. */
+async function moveToSmallDisk({ cluster, pair, onEnd }: Scene): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-disk-'))
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder])
+  onEnd(() => {
+    // The server still has its files open, and is ended after this.
+    execFileSync('umount', ['--lazy', folder])
+    rmSync(folder, { recursive: true })
+  })
+  const { uid, gid } = cluster.user ?? {
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+  }
+  chownSync(folder, uid, gid)
+  chmodSync(folder, 0o700)
+
+  await pair.database.query(`create tablespace small location '${folder}'`)
+  for (const table of ['revocation', 'revocation_event']) {
+    await pair.database.query(`alter table ${table} set tablespace small`)
+  }
+}
+
+async function fill({ database }: Pair): Promise<void> {
+  for (const rows of [1000, 100, 10, 1]) {
+    const more = `insert into filler select repeat(md5(random()::text), 60) from generate_series(1, ${rows})`
+    for (;;) {
+      const isFull = await database.query(more).then(
+        () => false,
+        () => true,
+      )
+      if (isFull) break
+    }
+  }
+}
