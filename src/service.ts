@@ -11,6 +11,7 @@ import type { NewAdmin } from './account/first-admin.ts'
 import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
 import { migrate } from './database/migrate.ts'
+import { warmPool } from './database/warm-pool.ts'
 import { BadInputError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -183,6 +184,7 @@ async function startNode(
   // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
   const following = replica ?? journal
   void following.start()
+  void warmPool(dataSource)
 
   const sweeper =
     settings.sweepIntervalSeconds === 0
