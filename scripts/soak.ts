@@ -44,7 +44,10 @@ interface Sample {
 }
 
 const outages: Array<{ from: number; to: number }> = []
+/** While the capacity is measured, the nodes are given all that they can do. */
+let isMeasuring = true
 const isExcused = (since: number): boolean =>
+  isMeasuring ||
   outages.some(({ from, to }) => since > from - LONGEST_MS && since < to + RECOVERY_MS)
 
 const pair = await startPair(check as Check, {
@@ -74,6 +77,7 @@ async function soak({ clients, nodes, cluster }: Pair): Promise<boolean> {
       .join(' ')}; ${LOAD * 100}% of it:`,
   )
   traffic.latencyMs.length = 0
+  isMeasuring = false
 
   const startedAt = performance.now()
   const isOver = (): boolean => performance.now() - startedAt > runMs

@@ -40,17 +40,20 @@ export interface Outcome {
 /** How long an answer may take, in milliseconds: a sign-in may wait in line for 30 s. */
 const ANSWER_MS = 40_000
 
+/** An idle connection is not used after so long, in milliseconds: the server closes it after 72 s. */
+const MAX_IDLE_MS = 30_000
+
 /** Asks one node over as many kept connections as it takes. */
 export class Client {
   readonly port: number
-  readonly #idle: Connection[] = []
+  readonly #idle: Array<{ connection: Connection; since: number }> = []
 
   constructor(url: string) {
     this.port = Number(new URL(url).port)
   }
 
   async ask(query: string, token?: string, variables: object = {}): Promise<Outcome> {
-    const connection = this.#idle.pop() ?? new Connection(this.port)
+    const connection = this.#findIdle() ?? new Connection(this.port)
     const beganAt = performance.now()
     const answer = await new Promise<{ status: number; body: string } | null>((resolve) => {
       const timer = setTimeout(() => connection.close(), ANSWER_MS)
@@ -59,12 +62,22 @@ export class Client {
         resolve(given)
       })
     })
-    if (connection.isOpen) this.#idle.push(connection)
+    if (connection.isOpen) this.#idle.push({ connection, since: performance.now() })
     return { ...read(answer), beganAt, endedAt: performance.now() }
   }
 
+  #findIdle(): Connection | null {
+    for (let last = this.#idle.pop(); last !== undefined; last = this.#idle.pop()) {
+      if (last.connection.isOpen && performance.now() - last.since < MAX_IDLE_MS) {
+        return last.connection
+      }
+      last.connection.close()
+    }
+    return null
+  }
+
   close(): void {
-    for (const connection of this.#idle.splice(0)) connection.close()
+    for (const { connection } of this.#idle.splice(0)) connection.close()
   }
 }
 

@@ -22,13 +22,16 @@ const MEMORY_MS = 500
 /** How long there must have been too much before anything is refused, and nothing refused until that is over. */
 const PATIENCE_MS = 1000
 
+/** So few requests under way are never too many, however slow the machine is at the moment. */
+const FEW = 100
+
 /** A process that does nothing for more than a tenth of the time is not what its requests wait for. */
 const BUSY = 0.9
 
 /**
  * Refuses what a node cannot serve in time, so that it serves the rest.
  *
- * There is too much when, for a second, requests take too long while the event loop has hardly a moment's rest: so
+ * There is too much when, for a second, many requests take too long while the event loop has hardly a moment's rest: so
  * neither a pause, nor a database that is slow or away, has anything refused. Then no more are taken on than are served
  * within the time that they may take (Little's law): that many may be under way.
  */
@@ -47,7 +50,6 @@ export class LoadGate {
   #overloadedSince: number | null = null
   #refusedAt: number | null = null
   #room = Infinity
-  #leastRoom = 1
   readonly #timer = setInterval(() => this.#look(), LOOK_MS).unref()
 
   constructor({
@@ -114,17 +116,16 @@ export class LoadGate {
     const { ms, busyMs, requestMs, served } = this.#recent
     const isBusy = busyMs > BUSY * ms
     const isSlow = requestMs > this.#maxLatencyMs * served
-    const fitting = (served / ms) * this.#maxLatencyMs
-    this.#overloadedSince = isBusy && isSlow ? (this.#overloadedSince ?? now) : null
+    const isCrowded = requestMs > FEW * ms
+    const fitting = Math.max(FEW, (served / ms) * this.#maxLatencyMs)
+    this.#overloadedSince = isBusy && isSlow && isCrowded ? (this.#overloadedSince ?? now) : null
 
     if (this.#refusedAt !== null) {
       if (now - this.#refusedAt > PATIENCE_MS) this.#stopRefusing()
-      else this.#room = Math.max(this.#leastRoom, isBusy ? fitting : 1.25 * this.#room)
+      else this.#room = isBusy ? fitting : 1.25 * this.#room
     } else if (this.#overloadedSince !== null && now - this.#overloadedSince > PATIENCE_MS) {
       this.#refusedAt = now
       this.#room = fitting
-      // Asked for more than it can even refuse, a node still serves some.
-      this.#leastRoom = Math.max(1, fitting / 4)
       this.#onChange(true)
     }
   }
