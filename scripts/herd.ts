@@ -29,10 +29,6 @@ interface Return {
   readonly statuses: Readonly<Record<number, number>>
 }
 
-let isFine = true
-for (let round = 1; round <= Number(rounds); round++) isFine = (await runRound()) && isFine
-process.exit(isFine ? 0 : 1)
-
 async function runRound(): Promise<boolean> {
   const env = { NODE_ENV: 'production', LOG_LEVEL: 'warn' }
   const pair = await startPair(check as Check, env)
@@ -142,3 +138,7 @@ async function countRefusedConnections(data: string): Promise<number> {
 function at(inOrder: readonly number[], part: number): string {
   return (inOrder[Math.floor(part * inOrder.length)] ?? NaN).toFixed(0)
 }
+
+let isFine = true
+for (let round = 1; round <= Number(rounds); round++) isFine = (await runRound()) && isFine
+process.exit(isFine ? 0 : 1)
