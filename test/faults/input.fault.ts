@@ -12,7 +12,9 @@ function forge(pair: Pair, replaced: Readonly<Record<string, string>>): string {
   const claims = Object.entries(claimsOf(pair.mintToken().text))
     .filter(([name]) => !(name in replaced))
     .map(([name, value]) => [name, JSON.stringify(value)])
-  const payload = [...claims, ...Object.entries(replaced)].map(([name, json]) => `"${name}":${json}`)
+  const payload = [...claims, ...Object.entries(replaced)].map(
+    ([name, json]) => `"${name}":${json}`,
+  )
   const { kid } = createKeyRing({ signWith: SECRET }).signing
   const input = [`{"alg":"HS256","typ":"at+jwt","kid":"${kid}"}`, `{${payload.join()}}`]
     .map((part) => Buffer.from(part).toString('base64url'))
@@ -60,7 +62,9 @@ describe('F13: very many tokens at once', () => {
 
     await pair.survives(async () => {
       // As many as a document may hold; all documents come at the same time.
-      const documents = Array.from({ length: 40 }, (_, page) => tokens.slice(50 * page, 50 * (page + 1)))
+      const documents = Array.from({ length: 40 }, (_, page) =>
+        tokens.slice(50 * page, 50 * (page + 1)),
+      )
       const answers = await Promise.all(documents.map(async (page) => readStates(pair, page)))
       expect(answers.flat()).toEqual(
         tokens.map((token) => (revoked.has(token) ? 'REVOKED' : 'ACTIVE')),
@@ -89,8 +93,13 @@ describe('F26: documents made to block the event loop', () => {
     const attacks = [
       { query: `{ ${Array.from({ length: 100_000 }, (_, n) => `a${n}: __typename`).join(' ')} }` },
       { query: `${'{ me '.repeat(5000)}${'}'.repeat(5000)}` },
-      { query: '{ me { email } }', token: `${'a'.repeat(5000)}.${'b'.repeat(5000)}.${'c'.repeat(5000)}` },
-      { query: `query (${Array.from({ length: 5000 }, (_, n) => `$v${n}: Int`).join()}) { __typename }` },
+      {
+        query: '{ me { email } }',
+        token: `${'a'.repeat(5000)}.${'b'.repeat(5000)}.${'c'.repeat(5000)}`,
+      },
+      {
+        query: `query (${Array.from({ length: 5000 }, (_, n) => `$v${n}: Int`).join()}) { __typename }`,
+      },
       { query: `{ __typename ${'@a'.repeat(20_000)} }` },
       { query: `{ ${'...f '.repeat(900)} } fragment f on Query { ${'__typename '.repeat(900)} }` },
     ]
@@ -137,7 +146,7 @@ describe('F27: instants beyond all measure', () => {
     'are refused in tokens, and in rows do not stop the sweeper',
     async ({ pair }) => {
       const now = Math.floor(Date.now() / 1000)
-      const claims = [
+      const claims: ReadonlyArray<Readonly<Record<string, string>>> = [
         { exp: '1e999' },
         { exp: '-1e999' },
         { exp: '1e15' },

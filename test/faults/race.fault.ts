@@ -42,9 +42,11 @@ describe('F18: fifty logouts of one token on two nodes', () => {
       const phone = await login(pair.node(0), 'ada', 'phone')
       const logouts = await Promise.all(
         Array.from({ length: 50 }, async (_, index) =>
-          pair.node(index % 2).graphql('mutation { logout { alreadyRevoked revocation { id revokedAt } } }', {
-            token: phone.accessToken,
-          }),
+          pair
+            .node(index % 2)
+            .graphql('mutation { logout { alreadyRevoked revocation { id revokedAt } } }', {
+              token: phone.accessToken,
+            }),
         ),
       )
 
@@ -91,7 +93,11 @@ describe('F19: a refresh races with logoutAllDevices', () => {
 
     const refreshing = refresh(pair.node(0), phone.refreshToken)
     await sleep(500)
-    const ending = pair.ask(1, 'mutation { logoutAllDevices { endedSessions } }', laptop.accessToken)
+    const ending = pair.ask(
+      1,
+      'mutation { logoutAllDevices { endedSessions } }',
+      laptop.accessToken,
+    )
     await sleep(500)
     await release()
     const { data } = await refreshing
@@ -152,13 +158,21 @@ describe('F21: a long transaction elsewhere', () => {
 })
 
 /** Lets transactions that wrote to a table wait at their commit; those alone with this note, if one is given. */
-async function holdCommits(url: string, table: string, note?: string): Promise<() => Promise<void>> {
+async function holdCommits(
+  url: string,
+  table: string,
+  note?: string,
+): Promise<() => Promise<void>> {
   const holder = new pg.Client({ connectionString: url })
   await holder.connect()
   await holder.query(`select pg_advisory_lock(1)`)
   await holder.query(
     `create or replace function hold() returns trigger language plpgsql as
-     'begin perform pg_advisory_xact_lock_shared(1); return null; end'`,
+     'begin
+        perform set_config(''lock_timeout'', ''0'', true);
+        perform pg_advisory_xact_lock_shared(1);
+        return null;
+      end'`,
   )
   const condition = note === undefined ? '' : `when (new.note = '${note}')`
   await holder.query(

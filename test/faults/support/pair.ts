@@ -34,7 +34,7 @@ const sign = createTokenSigner({
 /** Two nodes of one database, each on a cable of its own; ada uses them, and the admin. */
 export class Pair implements Watched {
   readonly check: Check
-  readonly database: Database
+  database: Database
   readonly cables: readonly [TcpProxy, TcpProxy]
   readonly ada: SignIn
   readonly #admin: SignIn
@@ -148,6 +148,16 @@ export class Pair implements Watched {
       running = seen.every((outcome) => outcome === 'ACCEPTED') ? running + 1 : 0
       return running === 3
     }, 2 * RECOVERY_MS)
+  }
+
+  /** What the nodes are connected to goes away, and another server answers in its place. */
+  moveTo(database: Database): void {
+    this.database = database
+    for (const cable of this.cables) {
+      cable.leadTo(database.url)
+      cable.setMode('cut')
+      cable.setMode('pass')
+    }
   }
 
   isExcused(node: number, since: number): boolean {
