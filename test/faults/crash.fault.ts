@@ -14,7 +14,7 @@ describe('F01: PostgreSQL restarts under load', () => {
       let isOver = false
       const seen = new Set<string>()
       const callers = Array.from({ length: 20 }, async (_, caller) => {
-        while (!isOver) seen.add(await pair.whoAmI(caller % 2, text))
+        while (!isOver) seen.add(await pair.whoAmIOnce(caller % 2, text))
       })
       await cluster.restart('fast')
       await sleep(500)
@@ -107,7 +107,7 @@ describe('F23: a node stands still', () => {
       pair.pause(1)
       expect(await pair.revokeToken(0, text)).toBe('ACCEPTED')
       await sleep(3 * STALENESS_MS)
-      const first = pair.whoAmI(1, text)
+      const first = pair.whoAmIOnce(1, text)
       await sleep(100)
       pair.goOn(1)
       expect(['TOKEN_REVOKED', 'REVOCATION_UNAVAILABLE']).toContain(await first)

@@ -105,6 +105,7 @@ describe('F26: documents made to block the event loop', () => {
     ]
 
     await pair.survives(async (watch) => {
+      const since = performance.now()
       const probing = probe(`${pair.node(0).url}/healthz`)
       for (let round = 0; round < 5; round += 1) {
         for (const { query, token } of attacks) {
@@ -115,7 +116,7 @@ describe('F26: documents made to block the event loop', () => {
       const gaps = await probing.stop()
       expect(gaps.length).toBeGreaterThan(3)
       expect(Math.max(...gaps)).toBeLessThan(1000)
-      expect(Object.keys(watch.count('live', 0))).toEqual(['ACCEPTED'])
+      expect(watch.serves(0, since)).toBe(true)
     })
   })
 })
