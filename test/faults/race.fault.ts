@@ -124,10 +124,9 @@ describe('F20: transactions commit in another order than they began', () => {
         )
         // Meanwhile others begin later, and are done sooner.
         await sleep(300)
-        for (let other = 0; other < 10; other += 1) {
+        for (let other = 0; other < 3; other += 1) {
           expect(await pair.revokeToken(1, pair.mintToken().text)).toBe('ACCEPTED')
         }
-        await sleep(600)
         await release()
         expect((await late).errors).toEqual([])
         const answeredAt = performance.now()
