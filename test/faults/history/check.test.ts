@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { createGate } from '../../support/gate.ts'
 import { checkHistory, checkRows, describeViolation } from './check.ts'
 import type { EntryRow, Promised, Rows } from './check.ts'
 import { Recorder } from './history.ts'
@@ -483,11 +484,14 @@ describe('a recorder', () => {
   it('takes down what is under way as something of which nobody knows', async () => {
     const recorder = new Recorder()
     const who = { client: 'a client', node: 1, deed: { do: 'login', person: 'ada' } } as const
-    let answer: (outcome: Outcome) => void = () => undefined
-    const recording = recorder.during(who, () => new Promise((resolve) => (answer = resolve)))
+    const gate = createGate()
+    const recording = recorder.during(who, async () => {
+      await gate.opened
+      return refused('RATE_LIMITED')
+    })
 
     expect(recorder.history).toMatchObject([{ number: 1, endedAt: Infinity, outcome: UNKNOWN }])
-    answer(refused('RATE_LIMITED'))
+    gate.open()
     const operation = await recording
     expect(recorder.history).toEqual([operation])
     expect(operation).toMatchObject({ ...who, outcome: refused('RATE_LIMITED') })

@@ -34,7 +34,7 @@ export type Outcome =
   | {
       readonly kind: 'OK'
       readonly issued?: Issued
-      /** The entry that the answer named, and whether it said that it had just been made. */
+      /** The entry that the answer named, and whether it said that it was new; some do not say. */
       readonly entry?: string
       readonly isNew?: boolean
     }
