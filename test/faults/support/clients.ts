@@ -42,7 +42,7 @@ const FREQUENCIES = {
   revokeSession: 3,
   revokeToken: 5,
   revokeRefreshToken: 1,
-  revokeUser: 1,
+  revokeUser: 2,
   restore: 4,
 }
 type Habit = keyof typeof FREQUENCIES
@@ -76,7 +76,8 @@ export class Clients {
     const until = performance.now() + durationMs
     const clients = Array.from({ length: 2 * CLIENTS_A_NODE }, (_, index) => index)
     await Promise.all(clients.map(async (index) => this.#act(`client ${index}`, index % 2, until)))
-    await Promise.all(this.#probes)
+    // What they do makes others look.
+    while (this.#probes.size > 0) await Promise.all(this.#probes)
   }
 
   /** Everybody tries every token once more, on both nodes, after the longest that these may be behind. */
@@ -375,6 +376,18 @@ export class Clients {
     const delayMs = this.#pair.check === 'replica' ? STALENESS_MS + 1 : 0
     this.#begin(this.#use('mourner', node, held))
     this.#begin(sleep(delayMs).then(async () => this.#use('mourner', 1 - node, held)))
+    if (deed.do === 'revokeUser' || deed.do === 'logoutAllDevices') {
+      this.#begin(this.#repeat(1 - node, reached))
+    }
+  }
+
+  /** Elsewhere somebody does the same to one of them, in other ways, and counts on it there for the others. */
+  async #repeat(node: number, reached: readonly Held[]): Promise<void> {
+    const held = this.#random.pick(reached) as Held
+    await this.#revokeToken('repeater', node, held)
+    await this.#logout('repeater', node, held)
+    const others = reached.filter(({ session }) => session === held.session)
+    await Promise.all(others.map(async (other) => this.#use('repeater', node, other)))
   }
 
   /** Whoever may have been reached for all time to come proves nothing more: somebody else takes the place. */

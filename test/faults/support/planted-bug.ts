@@ -91,6 +91,19 @@ export const BUGS: readonly Bug[] = [
     breaks: 'REVOKED_IS_REFUSED',
   },
   {
+    title: 'a logout is answered with what a node found and does not keep in mind',
+    check: 'replica',
+    patches: [
+      {
+        file: 'revocation/postgres-store.js',
+        find: 'this.#journal.know(entry);',
+        put: 'continue;',
+      },
+    ],
+    disturbances: { lostHints: LOUD.lostHints },
+    breaks: 'REVOKED_IS_REFUSED',
+  },
+  {
     title: 'a logout that could not be written is a success',
     check: 'replica',
     patches: [
