@@ -18,7 +18,7 @@ import { BUGS, plant } from './support/planted-bug.ts'
  * `FAULTS_SEED` chooses who does what and what fails; when, the machine decides, so the same seed may take another course.
  * `FAULTS_SECONDS`: for how long.
  */
-const SECONDS = Number(process.env['FAULTS_SECONDS'] ?? 60)
+const SECONDS = Number(process.env['FAULTS_SECONDS'] ?? 45)
 const SEED = Number(process.env['FAULTS_SEED'] ?? Date.now() % 1_000_000)
 
 /** Nothing expires or is refused for another reason than a revocation. */
@@ -65,8 +65,8 @@ describe('clients of two nodes', () => {
 })
 
 /** How often clients act for how long until a bug has to have shown. */
-const ROUNDS = 5
-const ROUND_MS = 4000
+const ROUNDS = 6
+const ROUND_MS = 3000
 
 describe('the checker', () => {
   it.concurrent.for(BUGS)('finds out that $title', { timeout: 120_000 }, async (bug, test) => {

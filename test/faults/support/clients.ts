@@ -83,7 +83,7 @@ export class Clients {
   /** Everybody tries every token once more, on both nodes, after the longest that these may be behind. */
   async tryAll(): Promise<void> {
     await sleep(STALENESS_MS + 50)
-    const left = this.#held.slice(-800).flatMap((held) => [0, 1].map((node) => ({ held, node })))
+    const left = this.#held.slice(-500).flatMap((held) => [0, 1].map((node) => ({ held, node })))
     const auditors = Array.from({ length: 12 }, async () => {
       for (let next = left.pop(); next; next = left.pop()) {
         await this.#use('auditor', next.node, next.held)
@@ -115,6 +115,24 @@ export class Clients {
     return this.#revoke(client, node, { do: 'revokeSession', token, session }, () =>
       this.#as(node, token, query, { id: session }),
     )
+  }
+
+  /** Somebody signs out everywhere on one node, and his devices refresh on the other all the while. */
+  async raceCutOff(node: number): Promise<void> {
+    const held = this.pickLiving()
+    if (!held) return
+    let isOver = false
+    const cutOff = this.#logoutAllDevices('racer', node, held).finally(() => (isOver = true))
+    const sessions = [...this.#living.values()].filter(({ person }) => person === held.person)
+    await Promise.all(
+      sessions.map(async ({ session }) => {
+        for (let last = this.#living.get(session); last && !isOver;) {
+          await this.#refresh('racer', 1 - node, last)
+          last = this.#living.get(session)
+        }
+      }),
+    )
+    await cutOff
   }
 
   /** What the tables hold, in the history's names. */

@@ -47,6 +47,15 @@ export const LOUD = {
     cable.setDelay(0)
   },
 
+  /** A cut-off that takes its time, and refreshes that do not. */
+  async slowCutOff({ pair, clients, random }) {
+    const node = random.below(2)
+    const cable = pair.cables[node] as TcpProxy
+    cable.setDelay(random.between(20, 50))
+    await clients.raceCutOff(node)
+    cable.setDelay(0)
+  },
+
   async feed({ pair, random }) {
     const cable = pickCable(pair, random)
     cable.setMode(random.pick(BROKEN) as ProxyMode, FEED)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Promised } from '../history/check.ts'
 import type { Disturbance } from './disturbances.ts'
-import { LOUD, QUIET } from './disturbances.ts'
+import { LOUD } from './disturbances.ts'
 import type { ServerSettings } from './cluster.ts'
 import type { Check } from './node.ts'
 
@@ -157,7 +157,7 @@ export const BUGS: readonly Bug[] = [
         put: '',
       },
     ],
-    disturbances: { slowCable: LOUD.slowCable, heldUpCommit: QUIET.heldUpCommit },
+    disturbances: { slowCutOff: LOUD.slowCutOff },
     breaks: 'REVOKED_IS_REFUSED',
   },
 ]
