@@ -117,6 +117,15 @@ export class Clients {
     )
   }
 
+  /** Somebody who has refreshed lately is revoked. */
+  async cutOff(node: number): Promise<void> {
+    const living = [...this.#living.values()]
+    const held = this.#random.pick(
+      living.filter(({ session }) => this.#findOf(this.#held.slice(-RECENT), session).length > 1),
+    )
+    if (held) await this.#revokeUser('stranger', node, held)
+  }
+
   /** Somebody signs out everywhere on one node, and his devices refresh on the other all the while. */
   async raceCutOff(node: number): Promise<void> {
     const held = this.pickLiving()
@@ -401,7 +410,10 @@ export class Clients {
 
   /** Elsewhere somebody does the same to one of them, in other ways, and counts on it there for the others. */
   async #repeat(node: number, reached: readonly Held[]): Promise<void> {
-    const held = this.#random.pick(reached) as Held
+    const isOneOfSeveral = ({ session }: Held): boolean =>
+      reached.filter((other) => other.session === session).length > 1
+    const held = this.#random.pick(reached.filter(isOneOfSeveral))
+    if (!held) return
     await this.#revokeToken('repeater', node, held)
     await this.#logout('repeater', node, held)
     const others = reached.filter(({ session }) => session === held.session)

@@ -79,6 +79,16 @@ export const LOUD = {
     cable.setMode('pass')
   },
 
+  /** What is repeated on the other node before it has read of it. */
+  async unheardCutOff({ pair, clients, random }) {
+    const node = random.below(2)
+    const cable = pair.cables[node] as TcpProxy
+    cable.setMode('cut', FEED)
+    await clients.cutOff(node)
+    await sleep(300)
+    cable.setMode('pass')
+  },
+
   /** A line comes to light after lines with later numbers, and without a hint. */
   async lateCommit(stage) {
     const node = stage.random.below(2)

@@ -100,7 +100,7 @@ export const BUGS: readonly Bug[] = [
         put: 'continue;',
       },
     ],
-    disturbances: { lostHints: LOUD.lostHints },
+    disturbances: { unheardCutOff: LOUD.unheardCutOff },
     breaks: 'REVOKED_IS_REFUSED',
   },
   {
