@@ -48,6 +48,30 @@ describe('F02: every connection of a node is taken', () => {
   })
 })
 
+describe('F02: PostgreSQL has no connection left', () => {
+  fault(
+    'because strangers have taken them all',
+    async ({ pair, cluster }) => {
+      await pair.survives(async (watch) => {
+        const since = performance.now()
+        const strangers = await takeConnections(cluster.url)
+        while (performance.now() < since + 3000) {
+          await strangers[0]?.query(
+            `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'portcullis%'`,
+          )
+          strangers.push(...(await takeConnections(cluster.url)))
+          await sleep(20)
+        }
+        const answers = watch.seen('live', 0, since)
+        await Promise.all(strangers.map(async (stranger) => stranger.end()))
+        expect(answers).toContain('REVOCATION_UNAVAILABLE')
+        expect(pair.node(0).log).toContain('too many clients')
+      })
+    },
+    { server: { max_connections: 40 } },
+  )
+})
+
 describe('F03: a connection is dead without anybody saying so', () => {
   fault('nothing gets through to one node for a while', async ({ pair }) => {
     await pair.survives(async (watch) => {
@@ -217,6 +241,21 @@ async function lock({ database }: Pair, sql: string): Promise<(end?: string) => 
   return async (end = 'rollback') => {
     await stranger.query(end)
     await stranger.end()
+  }
+}
+
+/** All that are left. */
+async function takeConnections(url: string): Promise<pg.Client[]> {
+  const taken: pg.Client[] = []
+  for (;;) {
+    const stranger = new pg.Client({ connectionString: url })
+    stranger.on('error', () => undefined)
+    try {
+      await stranger.connect()
+    } catch {
+      return taken
+    }
+    taken.push(stranger)
   }
 }
 

@@ -466,7 +466,7 @@ export class Clients {
     variables: object = {},
   ): Promise<GraphQLAnswer> {
     const text = token === null ? null : (this.#byToken.get(token)?.accessText ?? null)
-    return this.#pair.node(node).graphql(query, { token: text, variables })
+    return this.#pair.node(node).once.graphql(query, { token: text, variables })
   }
 }
 
