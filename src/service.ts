@@ -12,6 +12,7 @@ import type { NewAdmin } from './account/first-admin.ts'
 import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
 import { migrate } from './database/migrate.ts'
+import { warmPool } from './database/warm-pool.ts'
 import { BadInputError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -39,6 +40,8 @@ export interface ServiceSettings extends Settings {
   readonly compileAfter?: number
   /** Milliseconds between two pings of a WebSocket; 11,000 if not given. */
   readonly pingIntervalMs?: number
+  /** How long requests may take on average before some are refused, in milliseconds; 200 if not given. */
+  readonly maxLatencyMs?: number
   /** How long a client may take to send its request; 30 seconds if not given. */
   readonly requestTimeoutMs?: number
 }
@@ -176,6 +179,7 @@ async function startNode(
     keys,
     replica,
     metrics,
+    countHashing: () => hashing.size,
     log,
   })
   const url = await listen(app, settings)
@@ -187,6 +191,7 @@ async function startNode(
   // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
   const following = replica ?? journal
   void following.start()
+  void warmPool(dataSource)
 
   const sweeper =
     settings.sweepIntervalSeconds === 0

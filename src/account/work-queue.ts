@@ -32,6 +32,11 @@ export class WorkQueue {
     this.#options = options
   }
 
+  /** How much work runs or waits. */
+  get size(): number {
+    return this.#running + this.#waiting.length
+  }
+
   /** @throws {@link TooManySignInsError} when the line is too long, or moved too slowly. */
   async run<Result>(work: () => Promise<Result>): Promise<Result> {
     await this.#takeTurn()

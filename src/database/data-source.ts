@@ -5,6 +5,7 @@ import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001
 import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
 import { RefreshTokenEntity, SessionEntity } from '../session/entities.ts'
+import { countKept } from './warm-pool.ts'
 import { refuseStandby } from './pool.ts'
 
 export interface DataSourceSettings {
@@ -48,7 +49,9 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
     poolErrorHandler: () => undefined,
     extra: {
       verify: refuseStandby,
-      ...(isForMigrations ? { connectionTimeoutMillis: 10_000 } : { ...LIMITS, keepAlive: true }),
+      ...(isForMigrations
+        ? { connectionTimeoutMillis: 10_000 }
+        : { ...LIMITS, keepAlive: true, min: countKept(poolSize) }),
     },
   }
   return new DataSource(options)

@@ -48,7 +48,7 @@ export interface GraphQLRouteOptions {
   readonly trustProxy: boolean
 }
 
-const GRAPHQL_PATH = '/graphql'
+export const GRAPHQL_PATH = '/graphql'
 
 /** How many operations one request may hold: they all run at the same time. */
 const MAX_BATCH = 10

@@ -11,6 +11,7 @@ export interface Metrics {
   readonly registry: Registry
   readonly observeLookUp: (lookUp: LookUp) => void
   readonly observeCut: (why: PortcullisError) => void
+  readonly observeShed: () => void
   /** Has the numbers of open connections read from there. */
   readonly watch: (connections: LiveConnections) => void
 }
@@ -42,6 +43,11 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
     labelNames: ['reason'],
     registers,
   })
+  const shed = new Counter({
+    name: 'portcullis_shed_requests_total',
+    help: 'Requests that were refused because there were more than this node could serve in time',
+    registers,
+  })
   if (replica !== null) registerReplica(registers, replica)
 
   return {
@@ -52,6 +58,7 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
       if (!lookUp.isAnswered) unanswered.inc(lookUp.tokens)
     },
     observeCut: ({ extensions: { code, reason = code } }) => cuts.inc({ reason }),
+    observeShed: () => shed.inc(),
     watch: (connections) => registerConnections(registry, connections),
   }
 }

@@ -7,9 +7,10 @@ import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
 import { registerExplorer } from './explorer.ts'
 import { answerErrorsAsGraphQL, answerFault } from './faults.ts'
-import { registerGraphQL } from './graphql-route.ts'
+import { GRAPHQL_PATH, registerGraphQL } from './graphql-route.ts'
 import type { GraphQLRouteOptions } from './graphql-route.ts'
 import { registerHealth } from './health.ts'
+import { shedLoad } from './load-shedding.ts'
 import { registerMetrics } from './metrics.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -21,6 +22,10 @@ export interface ServerOptions extends GraphQLRouteOptions {
   readonly corsOrigins: readonly string[]
   /** How long a client may take to send its request; 30 seconds if not given. */
   readonly requestTimeoutMs?: number
+  /** How long requests may take on average before some are refused, in milliseconds; 200 if not given. */
+  readonly maxLatencyMs?: number
+  /** How many requests wait for a password to be hashed: that line has a bound of its own. */
+  readonly countHashing: () => number
 }
 
 const MAX_BODY_BYTES = 1024 * 1024
@@ -43,7 +48,7 @@ const LOCAL_ORIGIN = /^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?$/
 
 /** The HTTP side of the service, ready to listen. Closing it lets the requests under way end. */
 export async function createServer(options: ServerOptions): Promise<FastifyInstance> {
-  const { isProduction, corsOrigins, trustProxy, keys, portcullis, replica } = options
+  const { isProduction, corsOrigins, trustProxy, keys, portcullis, replica, metrics } = options
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options
   const app = Fastify({
     trustProxy: trustProxy && isNearestProxy,
@@ -59,7 +64,6 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     },
   })
 
-  secureAnswers(app)
   await app.register(cors, {
     origin: isProduction ? [...corsOrigins] : [...corsOrigins, LOCAL_ORIGIN],
     credentials: true,
@@ -67,13 +71,20 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     exposedHeaders: ['WWW-Authenticate', 'Retry-After'],
     maxAge: 600,
   })
+  shedLoad(app, {
+    ...options,
+    path: GRAPHQL_PATH,
+    countAside: options.countHashing,
+    onShed: metrics.observeShed,
+  })
+  secureAnswers(app)
   if (!isProduction) allowPrivateNetwork(app)
   answerErrorsAsGraphQL(app, options.log)
 
   endConnectionsWhenClosing(app)
   await registerGraphQL(app, options)
   registerHealth(app, { revocations: portcullis.revocations, replica })
-  registerMetrics(app, options.metrics)
+  registerMetrics(app, metrics)
   app.get('/.well-known/jwks.json', async (_request, reply) => {
     void reply.header('cache-control', 'public, max-age=300')
     return publicJwks(keys)

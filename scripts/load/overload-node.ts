@@ -1,0 +1,13 @@
+/** A node whose requests are refused, or never, as `MAX_LATENCY_MS` says: no setting of the service turns that off. */
+import { pino } from 'pino'
+import { startService } from '../../src/service.ts'
+import { readSettings } from '../../src/settings.ts'
+
+const settings = readSettings(process.env)
+const { databaseUrl, signWith } = settings
+if (databaseUrl === null || signWith === null) throw new TypeError('expected all settings')
+const { url } = await startService(
+  { ...settings, databaseUrl, signWith, maxLatencyMs: Number(process.env['MAX_LATENCY_MS']) },
+  pino({ level: settings.logLevel }),
+)
+process.send?.({ url })
