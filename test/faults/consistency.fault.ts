@@ -32,6 +32,7 @@ const ENV = {
   LOG_LEVEL: 'warn',
 }
 
+// Q01, Q02, Q03, Q08, Q12
 describe('clients of two nodes', () => {
   fault(
     'hear of every acknowledged revocation, whatever fails',

@@ -6,6 +6,7 @@ import { startHerd } from './support/herd.ts'
 import { STALENESS_MS } from './support/node.ts'
 import { until } from './support/pair.ts'
 
+// Q04, Q59
 describe('F01: PostgreSQL restarts under load', () => {
   fault('as an operator restarts it, and after a crash', async ({ pair, cluster }) => {
     const { text } = pair.mintToken()
@@ -29,6 +30,7 @@ describe('F01: PostgreSQL restarts under load', () => {
   })
 })
 
+// Q01
 describe('F05: a node dies between the commit and its news', () => {
   fault(
     'the others refuse within the bound',
@@ -54,6 +56,7 @@ describe('F05: a node dies between the commit and its news', () => {
   )
 })
 
+// Q02
 describe('F07: PostgreSQL is killed when a revocation has been answered', () => {
   fault(
     'the revocation is there afterwards, fifty times',
@@ -98,6 +101,7 @@ describe('F17: everybody comes back at once', () => {
   )
 })
 
+// Q19
 describe('F23: a node stands still', () => {
   fault('its first answer after the pause knows what was revoked meanwhile', async ({ pair }) => {
     await pair.survives(async () => {
@@ -116,6 +120,7 @@ describe('F23: a node stands still', () => {
   })
 })
 
+// Q02
 describe('F24: everything restarts', () => {
   fault('and what was revoked stays so', async ({ pair, cluster }) => {
     await pair.survives(async () => {

@@ -22,6 +22,7 @@ function forge(pair: Pair, replaced: Readonly<Record<string, string>>): string {
   return `${input}.${createHmac('sha256', SECRET).update(input).digest('base64url')}`
 }
 
+// Q47
 describe('F12: tokens that no database would take', () => {
   fault('fail alone, among twenty good ones', async ({ pair }) => {
     const poison = {
@@ -88,6 +89,7 @@ async function readStates(
   return page.map((_, index) => data[`t${index}`].state)
 }
 
+// Q43
 describe('F26: documents made to block the event loop', () => {
   fault('are refused, and hold up nobody', async ({ pair }) => {
     const attacks = [
@@ -142,6 +144,7 @@ function probe(url: string): { stop(): Promise<number[]> } {
   }
 }
 
+// Q27
 describe('F27: instants beyond all measure', () => {
   fault(
     'are refused in tokens, and in rows do not stop the sweeper',

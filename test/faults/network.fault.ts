@@ -13,6 +13,7 @@ const FEED = 'portcullis-replica'
 /** By then whoever cannot check refuses, in either mode. */
 const REFUSING_MS = STALENESS_MS + 1000
 
+// Q04, Q58
 describe('F02: every connection of a node is taken', () => {
   fault('by checks whose answers take five seconds', async ({ pair }) => {
     await pair.survives(async (watch) => {
@@ -72,6 +73,7 @@ describe('F02: PostgreSQL has no connection left', () => {
   )
 })
 
+// Q03, Q04, Q58
 describe('F03: a connection is dead without anybody saying so', () => {
   fault('nothing gets through to one node for a while', async ({ pair }) => {
     await pair.survives(async (watch) => {
@@ -107,6 +109,7 @@ describe('F03: a connection is dead without anybody saying so', () => {
   })
 })
 
+// Q03, Q08
 describe('F04: the answer of a commit is lost', () => {
   fault(
     'the client is told to try again, and the logout is made once',
@@ -134,6 +137,7 @@ describe('F04: the answer of a commit is lost', () => {
   )
 })
 
+// Q04, Q58
 describe('F06: the database is slow', () => {
   fault('every answer takes two seconds', async ({ pair }) => {
     await pair.survives(async (watch) => {
@@ -164,6 +168,7 @@ describe('F06: the database is slow', () => {
   })
 })
 
+// Q01, Q19
 describe('F08: the connection that brings the news is silently dead', () => {
   fault('nothing gets through over it', async ({ pair }) => {
     await pair.survives(async (watch) => {
@@ -188,6 +193,7 @@ describe('F08: the connection that brings the news is silently dead', () => {
   })
 })
 
+// Q04, Q19, Q62
 describe('F09: a node cannot be sure of what it knows for longer than the bound', () => {
   fault('it asks the database, and says so', async ({ pair }) => {
     await pair.survives(async () => {

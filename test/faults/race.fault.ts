@@ -6,6 +6,7 @@ import { fault } from './support/fault.ts'
 import { STALENESS_MS } from './support/node.ts'
 import { until } from './support/pair.ts'
 
+// Q17, Q18
 describe('F15: both nodes sweep while revocations are written', () => {
   fault(
     'what has expired goes, and nothing else',
@@ -36,6 +37,7 @@ describe('F15: both nodes sweep while revocations are written', () => {
   )
 })
 
+// Q08, Q57
 describe('F18: fifty logouts of one token on two nodes', () => {
   fault('all succeed, and make one entry', async ({ pair }) => {
     for (let round = 0; round < 3; round += 1) {
@@ -63,6 +65,7 @@ describe('F18: fifty logouts of one token on two nodes', () => {
   })
 })
 
+// Q12, Q57
 describe('F19: a refresh races with logoutAllDevices', () => {
   fault('whoever comes first, no token of it lives', async ({ pair }) => {
     await register(pair.node(0), 'bob')
@@ -109,6 +112,7 @@ describe('F19: a refresh races with logoutAllDevices', () => {
   })
 })
 
+// Q01
 describe('F20: transactions commit in another order than they began', () => {
   fault('and no node misses one', async ({ pair }) => {
     await pair.survives(async () => {
@@ -138,6 +142,7 @@ describe('F20: transactions commit in another order than they began', () => {
   })
 })
 
+// Q01
 describe('F21: a long transaction elsewhere', () => {
   fault('does not hold up the news', async ({ pair, cluster }) => {
     await pair.survives(async (watch) => {

@@ -35,7 +35,6 @@ describe('F11: the disk is full', () => {
   )
 })
 
-// Q61
 describe('F14: ten million entries', () => {
   it.each(['database', 'replica'] as const)(
     'are no obstacle to a start nor to checks (%s)',
