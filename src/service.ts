@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
@@ -65,6 +66,9 @@ const HASHING = {
   maxWaiting: 500,
   maxWaitMs: 30_000,
 }
+
+/** How long the database has for its first answer, in milliseconds: it or the machine may be busy with its own start. */
+const FIRST_ANSWER_MS = 10_000
 
 /** How long a stop waits for requests under way, in milliseconds. */
 const DRAIN_MS = 10_000
@@ -158,7 +162,7 @@ async function startNode(
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
   metrics.watch(portcullis.live.connections)
-  await revocations.ping()
+  await waitForAnswer(revocations)
 
   const schemas = createServiceSchema({
     portcullis,
@@ -213,6 +217,21 @@ async function startNode(
         .then(() => dataSource.destroy())
       return stopping
     },
+  }
+}
+
+/** @throws {@link StartError} when the database, which was there a moment ago, has not answered a check by then. */
+async function waitForAnswer(revocations: PostgresRevocationStore): Promise<void> {
+  const deadline = performance.now() + FIRST_ANSWER_MS
+  for (;;) {
+    try {
+      return await revocations.ping()
+    } catch (error) {
+      const { message } = (error as Error).cause as Error
+      if (performance.now() > deadline)
+        throw new StartError(`The database does not answer: ${message}`)
+      await sleep(100)
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -86,6 +87,26 @@ describe('the process', () => {
     await again.isReady()
     expect(again.output).not.toContain('Password')
     expect(await again.end('SIGINT')).toBe(0)
+  })
+
+  it('waits at its start for a database that is too busy to answer at once', async () => {
+    const first = new Process({ PORT: '0' })
+    await first.isReady()
+    await first.end('SIGTERM')
+    const holder = new pg.Client({ connectionString: database.url })
+    await holder.connect()
+    await holder.query('begin; lock table revocation in access exclusive mode')
+
+    const node = new Process({ PORT: '0' })
+    await vi.waitFor(async () => {
+      const waiting = await database.query(`select 1 from pg_locks where not granted`)
+      expect(waiting).not.toEqual([])
+    }, 10_000)
+    await sleep(1000)
+    await holder.query('rollback')
+    await holder.end()
+    await node.isReady()
+    expect(await node.end('SIGTERM')).toBe(0)
   })
 
   it('ends as soon as the last request is answered, whose client would have kept the connection', async () => {

@@ -129,9 +129,15 @@ export class JournalFollower {
 
   /** Takes note of an entry that is being made, before anybody is told that it was. */
   add(entry: Revocation): void {
-    const hint = hintOf(entry)
-    this.#keep?.(hint.high, hint.low, hint.reachMs, hint.expiresAtMs)
-    this.#hints.add(hint)
+    this.know(entry)
+    this.#hints.add(hintOf(entry))
+  }
+
+  /** Takes note of an entry that was found: whoever is told of it by this node counts on it here. */
+  know(entry: Revocation): void {
+    if (this.#keep === null) return
+    const { high, low, reachMs, expiresAtMs } = hintOf(entry)
+    this.#keep(high, low, reachMs, expiresAtMs)
   }
 
   /** Tells this node, and then the others, what was committed. A lost hint costs them the time to their next read. */
@@ -223,10 +229,7 @@ export class JournalFollower {
   }
 
   #take(entries: readonly Revocation[]): void {
-    for (const entry of entries) {
-      const { high, low, reachMs, expiresAtMs } = hintOf(entry)
-      this.#keep?.(high, low, reachMs, expiresAtMs)
-    }
+    for (const entry of entries) this.know(entry)
     this.#tell(entries)
   }
 

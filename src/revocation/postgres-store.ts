@@ -276,7 +276,12 @@ export class PostgresRevocationStore implements RevocationStore {
       const rows = await read<FoundRow>(this.#dataSource, sql.findByKeys, [keys], checkTimeoutMs)
       const [{ now }] = rows as [FoundRow]
       this.#clock.observe(now)
-      return rows.flatMap(({ now: _now, key, ...entry }) => (key === null ? [] : [{ key, entry }]))
+      const found = rows.flatMap(({ now: _now, key, ...entry }) =>
+        key === null ? [] : [{ key, entry }],
+      )
+      // Another node's may not have been heard of yet, and a logout is answered by what was found.
+      for (const { entry } of found) this.#journal.know(entry)
+      return found
     } catch (error) {
       throw error instanceof RevocationUnavailableError
         ? error

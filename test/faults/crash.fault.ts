@@ -6,6 +6,7 @@ import { startHerd } from './support/herd.ts'
 import { STALENESS_MS } from './support/node.ts'
 import { until } from './support/pair.ts'
 
+// Q04, Q59
 describe('F01: PostgreSQL restarts under load', () => {
   fault('as an operator restarts it, and after a crash', async ({ pair, cluster }) => {
     const { text } = pair.mintToken()
@@ -14,7 +15,7 @@ describe('F01: PostgreSQL restarts under load', () => {
       let isOver = false
       const seen = new Set<string>()
       const callers = Array.from({ length: 20 }, async (_, caller) => {
-        while (!isOver) seen.add(await pair.whoAmI(caller % 2, text))
+        while (!isOver) seen.add(await pair.whoAmIOnce(caller % 2, text))
       })
       await cluster.restart('fast')
       await sleep(500)
@@ -29,6 +30,7 @@ describe('F01: PostgreSQL restarts under load', () => {
   })
 })
 
+// Q01
 describe('F05: a node dies between the commit and its news', () => {
   fault(
     'the others refuse within the bound',
@@ -54,6 +56,7 @@ describe('F05: a node dies between the commit and its news', () => {
   )
 })
 
+// Q02
 describe('F07: PostgreSQL is killed when a revocation has been answered', () => {
   fault(
     'the revocation is there afterwards, fifty times',
@@ -98,6 +101,7 @@ describe('F17: everybody comes back at once', () => {
   )
 })
 
+// Q19
 describe('F23: a node stands still', () => {
   fault('its first answer after the pause knows what was revoked meanwhile', async ({ pair }) => {
     await pair.survives(async () => {
@@ -107,7 +111,7 @@ describe('F23: a node stands still', () => {
       pair.pause(1)
       expect(await pair.revokeToken(0, text)).toBe('ACCEPTED')
       await sleep(3 * STALENESS_MS)
-      const first = pair.whoAmI(1, text)
+      const first = pair.whoAmIOnce(1, text)
       await sleep(100)
       pair.goOn(1)
       expect(['TOKEN_REVOKED', 'REVOCATION_UNAVAILABLE']).toContain(await first)
@@ -116,6 +120,7 @@ describe('F23: a node stands still', () => {
   })
 })
 
+// Q02
 describe('F24: everything restarts', () => {
   fault('and what was revoked stays so', async ({ pair, cluster }) => {
     await pair.survives(async () => {

@@ -12,7 +12,9 @@ function forge(pair: Pair, replaced: Readonly<Record<string, string>>): string {
   const claims = Object.entries(claimsOf(pair.mintToken().text))
     .filter(([name]) => !(name in replaced))
     .map(([name, value]) => [name, JSON.stringify(value)])
-  const payload = [...claims, ...Object.entries(replaced)].map(([name, json]) => `"${name}":${json}`)
+  const payload = [...claims, ...Object.entries(replaced)].map(
+    ([name, json]) => `"${name}":${json}`,
+  )
   const { kid } = createKeyRing({ signWith: SECRET }).signing
   const input = [`{"alg":"HS256","typ":"at+jwt","kid":"${kid}"}`, `{${payload.join()}}`]
     .map((part) => Buffer.from(part).toString('base64url'))
@@ -20,6 +22,7 @@ function forge(pair: Pair, replaced: Readonly<Record<string, string>>): string {
   return `${input}.${createHmac('sha256', SECRET).update(input).digest('base64url')}`
 }
 
+// Q47
 describe('F12: tokens that no database would take', () => {
   fault('fail alone, among twenty good ones', async ({ pair }) => {
     const poison = {
@@ -54,13 +57,15 @@ describe('F12: tokens that no database would take', () => {
 
 describe('F13: very many tokens at once', () => {
   fault('are each told apart', async ({ pair }) => {
-    const tokens = Array.from({ length: 2000 }, () => pair.mintToken())
+    const tokens = Array.from({ length: 1000 }, () => pair.mintToken())
     const revoked = new Set(tokens.filter((_, index) => index % 40 === 0))
     for (const { text } of revoked) expect(await pair.revokeToken(0, text)).toBe('ACCEPTED')
 
     await pair.survives(async () => {
       // As many as a document may hold; all documents come at the same time.
-      const documents = Array.from({ length: 40 }, (_, page) => tokens.slice(50 * page, 50 * (page + 1)))
+      const documents = Array.from({ length: 20 }, (_, page) =>
+        tokens.slice(50 * page, 50 * (page + 1)),
+      )
       const answers = await Promise.all(documents.map(async (page) => readStates(pair, page)))
       expect(answers.flat()).toEqual(
         tokens.map((token) => (revoked.has(token) ? 'REVOKED' : 'ACTIVE')),
@@ -84,18 +89,25 @@ async function readStates(
   return page.map((_, index) => data[`t${index}`].state)
 }
 
+// Q43
 describe('F26: documents made to block the event loop', () => {
   fault('are refused, and hold up nobody', async ({ pair }) => {
     const attacks = [
       { query: `{ ${Array.from({ length: 100_000 }, (_, n) => `a${n}: __typename`).join(' ')} }` },
       { query: `${'{ me '.repeat(5000)}${'}'.repeat(5000)}` },
-      { query: '{ me { email } }', token: `${'a'.repeat(5000)}.${'b'.repeat(5000)}.${'c'.repeat(5000)}` },
-      { query: `query (${Array.from({ length: 5000 }, (_, n) => `$v${n}: Int`).join()}) { __typename }` },
+      {
+        query: '{ me { email } }',
+        token: `${'a'.repeat(5000)}.${'b'.repeat(5000)}.${'c'.repeat(5000)}`,
+      },
+      {
+        query: `query (${Array.from({ length: 5000 }, (_, n) => `$v${n}: Int`).join()}) { __typename }`,
+      },
       { query: `{ __typename ${'@a'.repeat(20_000)} }` },
       { query: `{ ${'...f '.repeat(900)} } fragment f on Query { ${'__typename '.repeat(900)} }` },
     ]
 
     await pair.survives(async (watch) => {
+      const since = performance.now()
       const probing = probe(`${pair.node(0).url}/healthz`)
       for (let round = 0; round < 5; round += 1) {
         for (const { query, token } of attacks) {
@@ -106,7 +118,7 @@ describe('F26: documents made to block the event loop', () => {
       const gaps = await probing.stop()
       expect(gaps.length).toBeGreaterThan(3)
       expect(Math.max(...gaps)).toBeLessThan(1000)
-      expect(Object.keys(watch.count('live', 0))).toEqual(['ACCEPTED'])
+      expect(watch.serves(0, since)).toBe(true)
     })
   })
 })
@@ -132,12 +144,13 @@ function probe(url: string): { stop(): Promise<number[]> } {
   }
 }
 
+// Q27
 describe('F27: instants beyond all measure', () => {
   fault(
     'are refused in tokens, and in rows do not stop the sweeper',
     async ({ pair }) => {
       const now = Math.floor(Date.now() / 1000)
-      const claims = [
+      const claims: ReadonlyArray<Readonly<Record<string, string>>> = [
         { exp: '1e999' },
         { exp: '-1e999' },
         { exp: '1e15' },

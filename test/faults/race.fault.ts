@@ -6,6 +6,7 @@ import { fault } from './support/fault.ts'
 import { STALENESS_MS } from './support/node.ts'
 import { until } from './support/pair.ts'
 
+// Q17, Q18
 describe('F15: both nodes sweep while revocations are written', () => {
   fault(
     'what has expired goes, and nothing else',
@@ -36,15 +37,18 @@ describe('F15: both nodes sweep while revocations are written', () => {
   )
 })
 
+// Q08, Q57
 describe('F18: fifty logouts of one token on two nodes', () => {
   fault('all succeed, and make one entry', async ({ pair }) => {
     for (let round = 0; round < 3; round += 1) {
       const phone = await login(pair.node(0), 'ada', 'phone')
       const logouts = await Promise.all(
         Array.from({ length: 50 }, async (_, index) =>
-          pair.node(index % 2).graphql('mutation { logout { alreadyRevoked revocation { id revokedAt } } }', {
-            token: phone.accessToken,
-          }),
+          pair
+            .node(index % 2)
+            .graphql('mutation { logout { alreadyRevoked revocation { id revokedAt } } }', {
+              token: phone.accessToken,
+            }),
         ),
       )
 
@@ -61,6 +65,7 @@ describe('F18: fifty logouts of one token on two nodes', () => {
   })
 })
 
+// Q12, Q57
 describe('F19: a refresh races with logoutAllDevices', () => {
   fault('whoever comes first, no token of it lives', async ({ pair }) => {
     await register(pair.node(0), 'bob')
@@ -91,7 +96,11 @@ describe('F19: a refresh races with logoutAllDevices', () => {
 
     const refreshing = refresh(pair.node(0), phone.refreshToken)
     await sleep(500)
-    const ending = pair.ask(1, 'mutation { logoutAllDevices { endedSessions } }', laptop.accessToken)
+    const ending = pair.ask(
+      1,
+      'mutation { logoutAllDevices { endedSessions } }',
+      laptop.accessToken,
+    )
     await sleep(500)
     await release()
     const { data } = await refreshing
@@ -103,6 +112,7 @@ describe('F19: a refresh races with logoutAllDevices', () => {
   })
 })
 
+// Q01
 describe('F20: transactions commit in another order than they began', () => {
   fault('and no node misses one', async ({ pair }) => {
     await pair.survives(async () => {
@@ -118,10 +128,9 @@ describe('F20: transactions commit in another order than they began', () => {
         )
         // Meanwhile others begin later, and are done sooner.
         await sleep(300)
-        for (let other = 0; other < 10; other += 1) {
+        for (let other = 0; other < 3; other += 1) {
           expect(await pair.revokeToken(1, pair.mintToken().text)).toBe('ACCEPTED')
         }
-        await sleep(600)
         await release()
         expect((await late).errors).toEqual([])
         const answeredAt = performance.now()
@@ -133,6 +142,7 @@ describe('F20: transactions commit in another order than they began', () => {
   })
 })
 
+// Q01
 describe('F21: a long transaction elsewhere', () => {
   fault('does not hold up the news', async ({ pair, cluster }) => {
     await pair.survives(async (watch) => {
@@ -143,7 +153,7 @@ describe('F21: a long transaction elsewhere', () => {
       await stranger.query('create table x ()')
       await sleep(5000)
       for (const node of [0, 1]) {
-        expect(Object.keys(watch.count('live', node, since))).toEqual(['ACCEPTED'])
+        expect(watch.serves(node, since)).toBe(true)
       }
       await stranger.query('commit')
       await stranger.end()
@@ -152,13 +162,21 @@ describe('F21: a long transaction elsewhere', () => {
 })
 
 /** Lets transactions that wrote to a table wait at their commit; those alone with this note, if one is given. */
-async function holdCommits(url: string, table: string, note?: string): Promise<() => Promise<void>> {
+async function holdCommits(
+  url: string,
+  table: string,
+  note?: string,
+): Promise<() => Promise<void>> {
   const holder = new pg.Client({ connectionString: url })
   await holder.connect()
   await holder.query(`select pg_advisory_lock(1)`)
   await holder.query(
     `create or replace function hold() returns trigger language plpgsql as
-     'begin perform pg_advisory_xact_lock_shared(1); return null; end'`,
+     'begin
+        perform set_config(''lock_timeout'', ''0'', true);
+        perform pg_advisory_xact_lock_shared(1);
+        return null;
+      end'`,
   )
   const condition = note === undefined ? '' : `when (new.note = '${note}')`
   await holder.query(

@@ -9,6 +9,8 @@ import type { TestDatabase } from '../support/database.ts'
 import { breakFeeds } from '../support/feed-faults.ts'
 import { PHONE, grantUser, openNode } from '../support/node.ts'
 import type { TestNode } from '../support/node.ts'
+import { createRandom } from '../support/random.ts'
+import type { Random } from '../support/random.ts'
 
 /**
  * Acts that overlap on two nodes. Of two that do nobody can say which came first, so only this is asked: what was over
@@ -294,21 +296,4 @@ function expectConsistent(history: History): void {
 function isKnown({ made: { end, endMs }, by }: Act, { made, asked }: Attempt): boolean {
   if (end >= made.start) return false
   return asked === null || asked === by || endMs + asked.maxStalenessMs <= made.startMs
-}
-
-interface Random {
-  below(limit: number): number
-  pick<Item>(items: readonly Item[]): Item | undefined
-}
-
-/** The same numbers for the same seed (mulberry32). */
-function createRandom(seed: number): Random {
-  let state = seed | 0
-  function below(limit: number): number {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
-  }
-  return { below, pick: (items) => items[below(Math.max(items.length, 1))] }
 }

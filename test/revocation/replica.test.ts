@@ -170,6 +170,24 @@ describe('a replica in step', () => {
     expect(node.replica.rulesOut(person)).toBe(false)
   })
 
+  // Q01
+  it('knows what a check found, also for the other tokens that it reaches', async () => {
+    const cable = await startTcpProxy(database.url)
+    onTestFinished(() => cable.close())
+    const node = await openNode({ maxStalenessMs: 60_000 }, { feedUrl: cable.url })
+    cable.setMode('blackhole')
+    const phone = makeLoner()
+    const refreshed = { ...phone, tokenId: 'refreshed' }
+    const silent = await openSilentStore()
+    const { revocation } = await revoke(silent, { scope: 'SUBJECT', subject: phone.subject })
+    // So the check of this one asks the database, and finds that the cut-off came first.
+    await revoke(node.store, targetOf(phone))
+    expect(node.replica.rulesOut(refreshed)).toBe(true)
+
+    expect(await node.check(phone)).toEqual(revocation)
+    expect(node.replica.rulesOut(refreshed)).toBe(false)
+  })
+
   // Q01, Q19
   it('hears at once what another node revokes', async () => {
     // It would read by itself after a quarter of a second only.

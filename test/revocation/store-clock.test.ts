@@ -11,7 +11,7 @@ afterEach(() => {
 
 const STORE_NOW = new Date('2031-05-06T07:08:09Z')
 
-// Q26
+// Q27
 it.each([
   ['forward', 120_000],
   ['back', -120_000],

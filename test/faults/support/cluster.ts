@@ -138,8 +138,12 @@ export class Cluster {
     return { url: url.href, query: async (sql, values) => query(url.href, sql, values) }
   }
 
-  /** A standby that follows this cluster, which must be running: as `pg_basebackup -R` makes it. */
-  async startStandby(settings: ServerSettings = {}): Promise<Cluster> {
+  /**
+   * A standby that follows this cluster, which must be running: as `pg_basebackup -R` makes it.
+   *
+   * @param url - Where it finds this cluster.
+   */
+  async startStandby(url = this.url): Promise<Cluster> {
     const folder = await makeFolder()
     const client = new pg.Client({ connectionString: this.url })
     await client.connect()
@@ -157,9 +161,9 @@ export class Cluster {
     const { user } = this.#home
     if (user !== null) await giveAway(data, user)
     const home = { ...this.#home, folder, dataDir: folder }
-    const primary = `host=127.0.0.1 port=${this.#port} user=${USER} password=${this.#home.password} application_name=standby`
+    const { port } = new URL(url)
+    const primary = `host=127.0.0.1 port=${port} user=${USER} password=${this.#home.password} application_name=standby`
     return Cluster.#start(folder, home, {
-      ...settings,
       primary_conninfo: primary,
       hot_standby: 'on',
     })

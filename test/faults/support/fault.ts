@@ -34,7 +34,7 @@ export const ROOT: Need = {
 }
 
 /** Where Debian puts it. */
-export const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
+export const FAKETIME = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketime.so.1`
 
 export const LIBFAKETIME: Need = {
   what: 'libfaketime (apt-get install libfaketime)',

@@ -11,7 +11,7 @@ export interface Herd {
 }
 
 /** What an answer may be while everything comes back. */
-const EXPECTED = [200, 503]
+const EXPECTED = new Set([200, 503])
 
 /** The first pause before a client tries again, in milliseconds; it doubles, and a part is chance. */
 const RETRY_MS = 100
@@ -32,8 +32,7 @@ export function startHerd(pair: Pair, size: number): Herd {
       const beganAt = performance.now()
       const status = await askStatus(agent, pair.node(client % 2).url, token)
       if (status === 200) servedAt[client] = beganAt
-      if (status !== null && !EXPECTED.includes(status))
-        unexpected.push(`client ${client}: ${status}`)
+      if (status !== null && !EXPECTED.has(status)) unexpected.push(`client ${client}: ${status}`)
 
       retryMs = status === 200 ? RETRY_MS : Math.min(2 * retryMs, MAX_RETRY_MS)
       await sleep(status === 200 ? 1000 : retryMs * (0.5 + Math.random() / 2))

@@ -31,10 +31,14 @@ const sign = createTokenSigner({
   lifetimeSeconds: 900,
 })
 
+const ME = '{ me { email } }'
+
+const REVOKE_TOKEN = `mutation ($token: String!) { revokeToken(token: $token) { alreadyRevoked } }`
+
 /** Two nodes of one database, each on a cable of its own; ada uses them, and the admin. */
 export class Pair implements Watched {
   readonly check: Check
-  readonly database: Database
+  database: Database
   readonly cables: readonly [TcpProxy, TcpProxy]
   readonly ada: SignIn
   readonly #admin: SignIn
@@ -73,14 +77,20 @@ export class Pair implements Watched {
     return this.#nodes[node] as Node
   }
 
-  /** `ACCEPTED`, why it was refused, or `NO_ANSWER`. */
+  /** `ACCEPTED`, why it was refused, or `NO_ANSWER`; asked again while it cannot be checked. */
   async whoAmI(node: number, token: string): Promise<string> {
-    return this.ask(node, '{ me { email } }', token)
+    return this.ask(node, ME, token)
+  }
+
+  async whoAmIOnce(node: number, token: string): Promise<string> {
+    return outcomeOf(this.node(node).once.graphql(ME, { token }))
   }
 
   /** A field that anybody may ask for, with a token that nobody could check. */
-  async askPublic(node: number): Promise<string> {
-    return this.ask(node, '{ __typename }', this.ada.accessToken)
+  async askPublicOnce(node: number): Promise<string> {
+    return outcomeOf(
+      this.node(node).once.graphql('{ __typename }', { token: this.ada.accessToken }),
+    )
   }
 
   /** An authentic token of ada, as her session would have got by a refresh. */
@@ -90,15 +100,12 @@ export class Pair implements Watched {
   }
 
   async revokeToken(node: number, token: string): Promise<string> {
-    return outcomeOf(
-      this.asAdmin(
-        node,
-        `mutation ($token: String!) { revokeToken(token: $token) { alreadyRevoked } }`,
-        {
-          token,
-        },
-      ),
-    )
+    return outcomeOf(this.asAdmin(node, REVOKE_TOKEN, { token }))
+  }
+
+  async revokeTokenOnce(node: number, token: string): Promise<string> {
+    const ask = { token: this.#admin.accessToken, variables: { token } }
+    return outcomeOf(this.node(node).once.graphql(REVOKE_TOKEN, ask))
   }
 
   async ask(node: number, query: string, token: string, variables: object = {}): Promise<string> {
@@ -139,15 +146,23 @@ export class Pair implements Watched {
   }
 
   async #works(node: number, live: string): Promise<void> {
-    let running = 0
     await until(async () => {
       const seen = [
-        await this.whoAmI(node, live),
-        await this.revokeToken(node, this.mintToken().text),
+        await this.whoAmIOnce(node, live),
+        await this.revokeTokenOnce(node, this.mintToken().text),
       ]
-      running = seen.every((outcome) => outcome === 'ACCEPTED') ? running + 1 : 0
-      return running === 3
+      return seen.every((outcome) => outcome === 'ACCEPTED')
     }, 2 * RECOVERY_MS)
+  }
+
+  /** What the nodes are connected to goes away, and another server answers in its place. */
+  moveTo(database: Database): void {
+    this.database = database
+    for (const cable of this.cables) {
+      cable.leadTo(database.url)
+      cable.setMode('cut')
+      cable.setMode('pass')
+    }
   }
 
   isExcused(node: number, since: number): boolean {
