@@ -205,6 +205,8 @@ function reportMemory(samples: readonly Sample[]): boolean {
       ] ?? NaN
     const growth = median(late, 'heap') / median(early, 'heap')
     isBounded &&= growth <= MAX_GROWTH
+    const course = samples.map(({ heap }) => heap[node]?.toFixed(0)).join(' ')
+    console.log(`node ${node}: heap after collection, MB, through the run: ${course}`)
     console.log(
       [
         `node ${node}: heap after collection ${median(early, 'heap').toFixed(1)} MB early`,
