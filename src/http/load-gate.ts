@@ -33,7 +33,7 @@ const BUSY = 0.9
  *
  * There is too much when, for a second, many requests take too long while the event loop has hardly a moment's rest: so
  * neither a pause, nor a database that is slow or away, has anything refused. Then no more are taken on than are served
- * within the time that they may take (Little's law): that many may be under way.
+ * within the time that they may take (Little's law): that many may be under way, more while it takes less, and fewer else.
  */
 export class LoadGate {
   readonly #maxLatencyMs: number
@@ -117,15 +117,14 @@ export class LoadGate {
     const isBusy = busyMs > BUSY * ms
     const isSlow = requestMs > this.#maxLatencyMs * served
     const isCrowded = requestMs > FEW * ms
-    const fitting = Math.max(FEW, (served / ms) * this.#maxLatencyMs)
     this.#overloadedSince = isBusy && isSlow && isCrowded ? (this.#overloadedSince ?? now) : null
 
     if (this.#refusedAt !== null) {
       if (now - this.#refusedAt > PATIENCE_MS) this.#stopRefusing()
-      else this.#room = isBusy ? fitting : 1.25 * this.#room
+      else this.#room = Math.max(FEW, this.#room * clamp((this.#maxLatencyMs * served) / requestMs))
     } else if (this.#overloadedSince !== null && now - this.#overloadedSince > PATIENCE_MS) {
       this.#refusedAt = now
-      this.#room = fitting
+      this.#room = Math.max(FEW, (served / ms) * this.#maxLatencyMs)
       this.#onChange(true)
     }
   }
@@ -136,6 +135,11 @@ export class LoadGate {
     this.#room = Infinity
     this.#onChange(false)
   }
+}
+
+/** In small steps, because what is done shows half a second later. */
+function clamp(factor: number): number {
+  return Math.min(1.1, Math.max(0.9, factor))
 }
 
 /** Of some time: how long it was, how much of it the event loop worked, and how long all requests took together. */
