@@ -40,8 +40,8 @@ export interface ServiceSettings extends Settings {
   readonly compileAfter?: number
   /** Milliseconds between two pings of a WebSocket; 11,000 if not given. */
   readonly pingIntervalMs?: number
-  /** How long requests may take on average before some are refused, in milliseconds; 200 if not given. */
-  readonly maxLatencyMs?: number
+  /** How many requests may be under way while the event loop has no rest; 500 if not given. */
+  readonly maxUnderWay?: number
   /** How long a client may take to send its request; 30 seconds if not given. */
   readonly requestTimeoutMs?: number
 }

@@ -1,4 +1,4 @@
-/** A node whose requests are refused, or never, as `MAX_LATENCY_MS` says: no setting of the service turns that off. */
+/** A node whose requests are refused, or never, as `MAX_UNDER_WAY` says: no setting of the service turns that off. */
 import { pino } from 'pino'
 import { startService } from '../../src/service.ts'
 import { readSettings } from '../../src/settings.ts'
@@ -7,7 +7,7 @@ const settings = readSettings(process.env)
 const { databaseUrl, signWith } = settings
 if (databaseUrl === null || signWith === null) throw new TypeError('expected all settings')
 const { url } = await startService(
-  { ...settings, databaseUrl, signWith, maxLatencyMs: Number(process.env['MAX_LATENCY_MS']) },
+  { ...settings, databaseUrl, signWith, maxUnderWay: Number(process.env['MAX_UNDER_WAY']) },
   pino({ level: settings.logLevel }),
 )
 process.send?.({ url })

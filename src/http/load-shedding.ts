@@ -7,8 +7,8 @@ import { LoadGate } from './load-gate.ts'
 export interface LoadSheddingOptions {
   /** The route whose requests are refused; whoever asks for health and metrics always hears. */
   readonly path: string
-  /** How long requests may take on average before some are refused, in milliseconds; 200 if not given. */
-  readonly maxLatencyMs?: number | undefined
+  /** How many requests may be under way while the event loop has no rest; 500 if not given. */
+  readonly maxUnderWay?: number | undefined
   /** How many of the requests under way wait in a line that has a bound of its own. */
   readonly countAside: () => number
   readonly onShed: () => void
@@ -40,9 +40,9 @@ const HEADERS = {
  * else is done, but for what lets pages of other origins read them.
  */
 export function shedLoad(app: FastifyInstance, options: LoadSheddingOptions): LoadGate {
-  const { path, maxLatencyMs, countAside, onShed, log } = options
+  const { path, maxUnderWay, countAside, onShed, log } = options
   const gate = new LoadGate({
-    maxLatencyMs,
+    maxUnderWay,
     countAside,
     onChange: (isShedding) =>
       isShedding ? log.warn('overloaded: requests are refused') : log.info('no longer overloaded'),

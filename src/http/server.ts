@@ -22,8 +22,8 @@ export interface ServerOptions extends GraphQLRouteOptions {
   readonly corsOrigins: readonly string[]
   /** How long a client may take to send its request; 30 seconds if not given. */
   readonly requestTimeoutMs?: number
-  /** How long requests may take on average before some are refused, in milliseconds; 200 if not given. */
-  readonly maxLatencyMs?: number
+  /** How many requests may be under way while the event loop has no rest; 500 if not given. */
+  readonly maxUnderWay?: number
   /** How many requests wait for a password to be hashed: that line has a bound of its own. */
   readonly countHashing: () => number
 }
