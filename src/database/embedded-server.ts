@@ -189,7 +189,7 @@ function pidFileOf(cluster: string): string {
 }
 
 /** Another process may take the port before PostgreSQL does; then the launch fails and is tried again. */
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const { port } = probe.address() as AddressInfo

@@ -1,77 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { describe, expect } from 'vitest'
-import { login, refresh } from '../support/people.ts'
+import { login } from '../support/people.ts'
 import { fault } from './support/fault.ts'
-import { STALENESS_MS } from './support/node.ts'
+import { FEED } from './support/node.ts'
 import { until } from './support/pair.ts'
 import type { Pair } from './support/pair.ts'
-
-/** What the connection says first over which a node follows the journal. */
-const FEED = 'portcullis-replica'
-
-/** By then whoever cannot check refuses, in either mode. */
-const REFUSING_MS = STALENESS_MS + 1000
-
-// Q04, Q58
-describe('F02: every connection of a node is taken', () => {
-  fault('by checks whose answers take five seconds', async ({ pair }) => {
-    await pair.survives(async (watch) => {
-      const since = performance.now()
-      pair.cables[0].setDelay(5000)
-      const { text } = pair.mintToken()
-      const flood = Array.from({ length: 200 }, async () => pair.whoAmIOnce(0, text))
-
-      await sleep(REFUSING_MS)
-      expect([...new Set(await Promise.all(flood))]).not.toContain('NO_ANSWER')
-      await sleep(1000)
-      expect(watch.seen('live', 0, since + REFUSING_MS)).toEqual(REFUSED)
-      expect(watch.serves(1, since)).toBe(true)
-      pair.cables[0].setDelay(0)
-    })
-  })
-
-  fault('by transactions that wait for a lock', async ({ pair }) => {
-    const phone = await login(pair.node(0), 'ada', 'phone')
-
-    await pair.survives(async (watch) => {
-      const since = performance.now()
-      const release = await lock(pair, 'lock table refresh_token in access exclusive mode')
-      const waiting = Array.from({ length: 60 }, async () =>
-        refresh(pair.node(0).once, phone.refreshToken),
-      )
-      const statuses = (await Promise.all(waiting)).map(({ status }) => status)
-      await release()
-      expect([...new Set(statuses)]).toEqual([503])
-      // A replica answers without a connection; who `me` is, it has to ask.
-      expect(watch.seen('live', 0, since)).toContain('REVOCATION_UNAVAILABLE')
-    })
-  })
-})
-
-describe('F02: PostgreSQL has no connection left', () => {
-  fault(
-    'because strangers have taken them all',
-    async ({ pair, cluster }) => {
-      await pair.survives(async (watch) => {
-        const since = performance.now()
-        const strangers = await takeConnections(cluster.url)
-        while (performance.now() < since + 3000) {
-          await strangers[0]?.query(
-            `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'portcullis%'`,
-          )
-          strangers.push(...(await takeConnections(cluster.url)))
-          await sleep(20)
-        }
-        const answers = watch.seen('live', 0, since)
-        await Promise.all(strangers.map(async (stranger) => stranger.end()))
-        expect(answers).toContain('REVOCATION_UNAVAILABLE')
-        expect(pair.node(0).log).toContain('too many clients')
-      })
-    },
-    { server: { max_connections: 40 } },
-  )
-})
+import { REFUSED, REFUSING_MS } from './support/watch.ts'
 
 // Q03, Q04, Q58
 describe('F03: a connection is dead without anybody saying so', () => {
@@ -137,37 +71,6 @@ describe('F04: the answer of a commit is lost', () => {
   )
 })
 
-// Q04, Q58
-describe('F06: the database is slow', () => {
-  fault('every answer takes two seconds', async ({ pair }) => {
-    await pair.survives(async (watch) => {
-      const since = performance.now()
-      for (const cable of pair.cables) cable.setDelay(2000)
-      await sleep(5000)
-      expect(watch.seen('live', 0, since + REFUSING_MS)).toEqual(REFUSED)
-      for (const cable of pair.cables) cable.setDelay(0)
-    })
-  })
-
-  fault('somebody locks the table', async ({ pair }) => {
-    await pair.survives(async () => {
-      const release = await lock(pair, 'lock table revocation in access exclusive mode')
-      await sleep(5000)
-      await release()
-    })
-  })
-
-  fault('its processes stand still', async ({ pair, cluster }) => {
-    await pair.survives(async (watch) => {
-      const since = performance.now()
-      await cluster.freeze()
-      await sleep(4000)
-      expect(watch.seen('live', 0, since + REFUSING_MS)).toEqual(REFUSED)
-      await cluster.thaw()
-    })
-  })
-})
-
 // Q01, Q19
 describe('F08: the connection that brings the news is silently dead', () => {
   fault('nothing gets through over it', async ({ pair }) => {
@@ -224,46 +127,6 @@ describe('F09: a node cannot be sure of what it knows for longer than the bound'
     expect((await readReady(pair, 1)).status).toBe('ready')
   })
 })
-
-describe('F25: somebody migrates', () => {
-  fault('a column is added in a transaction that stays open', async ({ pair }) => {
-    await pair.survives(async () => {
-      const release = await lock(pair, 'alter table revocation add column x integer')
-      await sleep(5000)
-      await release('commit')
-    })
-  })
-})
-
-const REFUSED = ['REVOCATION_UNAVAILABLE']
-
-/** Takes a lock as a stranger would. */
-async function lock({ database }: Pair, sql: string): Promise<(end?: string) => Promise<void>> {
-  const stranger = new pg.Client({ connectionString: database.url })
-  stranger.on('error', () => undefined)
-  await stranger.connect()
-  await stranger.query('begin')
-  await stranger.query(sql)
-  return async (end = 'rollback') => {
-    await stranger.query(end)
-    await stranger.end()
-  }
-}
-
-/** All that are left. */
-async function takeConnections(url: string): Promise<pg.Client[]> {
-  const taken: pg.Client[] = []
-  for (;;) {
-    const stranger = new pg.Client({ connectionString: url })
-    stranger.on('error', () => undefined)
-    try {
-      await stranger.connect()
-    } catch {
-      return taken
-    }
-    taken.push(stranger)
-  }
-}
 
 async function countRows({ database }: Pair, sessionId: string): Promise<unknown> {
   const [counts] = await database.query(

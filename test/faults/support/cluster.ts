@@ -1,8 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, cp, lchown, mkdtemp, open, readFile, readdir, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +10,7 @@ import { openDataDir, openHome } from '../../../src/database/embedded-home.ts'
 import type { Home } from '../../../src/database/embedded-home.ts'
 import { startEmbeddedPostgres } from '../../../src/database/embedded-postgres.ts'
 import { SERVER_ENVIRONMENT, asUser } from '../../../src/database/embedded-process.ts'
+import { findFreePort } from '../../../src/database/embedded-server.ts'
 
 export type ServerSettings = Readonly<Record<string, string | number>>
 
@@ -315,13 +314,4 @@ function signal(pid: number, name: NodeJS.Signals): void {
   } catch {
     // It is gone already.
   }
-}
-
-async function findFreePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
 }

@@ -4,6 +4,7 @@ import type { Random } from '../../support/random.ts'
 import type { ProxyMode, TcpProxy } from '../../support/tcp-proxy.ts'
 import type { Clients } from './clients.ts'
 import type { Cluster } from './cluster.ts'
+import { FEED } from './node.ts'
 import type { Pair } from './pair.ts'
 
 /** Where something goes wrong while clients go on. */
@@ -17,10 +18,7 @@ export interface Stage {
 /** Comes, and goes again: everything works as before when it is fulfilled. */
 export type Disturbance = (stage: Stage) => Promise<void>
 
-/** What the connection that reads the journal calls itself. */
-const FEED = 'portcullis-replica'
-
-/** And the others, which a zero ends. */
+/** What connections of the pool say first, which a zero ends. */
 const POOL = 'portcullis\0'
 
 const BROKEN: readonly ProxyMode[] = ['blackhole', 'deaf', 'cut']

@@ -28,6 +28,9 @@ export const STALENESS_MS = 1000
 /** How long a client tries again, in milliseconds: the machine may be busy. */
 const PATIENCE_MS = 5000
 
+/** What a node's connection says first over which it follows the journal. */
+export const FEED = 'portcullis-replica'
+
 const PROGRAM = fileURLToPath(new URL('../../../dist/src/main.js', import.meta.url))
 
 /** How long a start may take on a busy machine, in milliseconds. */

@@ -44,6 +44,10 @@ const ROUNDS_A_REVOCATION = 3
 /** How long a node may take, in milliseconds: what it promises, and more for a busy machine. */
 const LIMITS_MS = { public: 3000, live: 3000, dead: 3000, revoke: ANSWER_MS }
 
+/** What a node says, in either mode, when it has not heard of its database for so many milliseconds. */
+export const REFUSED = ['REVOCATION_UNAVAILABLE']
+export const REFUSING_MS = STALENESS_MS + 1000
+
 /** How long recovery may take, in milliseconds. */
 export const RECOVERY_MS = 5000
 
