@@ -34,6 +34,8 @@ export function closeIdle(pool: Pool): void {
  * It may not have heard of a revocation yet: to check there is as good as not to check.
  */
 export function refuseStandby(client: Client, done: (error?: Error) => void): void {
+  // While it is asked neither the pool nor anybody who wants it listens. What breaks it fails the next statement.
+  client.on('error', () => undefined)
   const question = { text: 'select pg_is_in_recovery() as standby', query_timeout: VERIFY_MS }
   client.query<{ standby: boolean }>(question).then(
     ({ rows }) => done(rows[0]?.standby === false ? undefined : new StandbyError()),
