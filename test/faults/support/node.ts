@@ -36,6 +36,12 @@ const PROGRAM = fileURLToPath(new URL('../../../dist/src/main.js', import.meta.u
 /** How long a start may take on a busy machine, in milliseconds. */
 const START_MS = 30_000
 
+/** None outlives a test run, however that ends. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** The built service, as a process of its own. */
 export class Node implements Served {
   readonly admin = ADMIN
@@ -59,6 +65,8 @@ export class Node implements Served {
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
+    running.add(child)
+    child.once('exit', () => running.delete(child))
     const output: string[] = []
     const listening = new Promise<string>((resolve) => {
       for (const stream of [child.stdout, child.stderr]) {
