@@ -273,6 +273,8 @@ export class Traffic {
   }
 
   #drop(session: Session): void {
+    // What ends all sessions of the person does not know of it any more; a question of now may be answered after that.
+    session.known.revokingSince ??= performance.now()
     session.person.sessions = session.person.sessions.filter((other) => other !== session)
   }
 
