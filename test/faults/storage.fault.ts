@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Cluster } from './support/cluster.ts'
+import type { Database } from './support/cluster.ts'
 import { ROOT, fault } from './support/fault.ts'
 import type { Scene } from './support/fault.ts'
+import type { Check } from './support/node.ts'
 import { Pair, until } from './support/pair.ts'
 
 describe('F11: the disk is full', () => {
@@ -40,18 +42,20 @@ describe('F14: ten million entries', () => {
     'are no obstacle to a start nor to checks (%s)',
     { timeout: 400_000 },
     async (check) => {
-      const database = await findLargeDatabase()
+      const { cluster, database } = await findLargeDatabase()
+      const [small, ms] = await startTimed(check, await cluster.createDatabase())
+      await small.stop()
       await database.query(`truncate account cascade`)
-      const startedAt = performance.now()
-      const pair = await Pair.start({ check, database, env: { SWEEP_INTERVAL: '0' } })
+      const [pair, largeMs] = await startTimed(check, database)
       onTestFinished(async () => pair.stop())
-      // Two at once, with an account, a sign-in and an admin's besides.
-      expect(performance.now() - startedAt).toBeLessThan(10_000)
+      // The machine may be busy: as long as beside no entries, and twice that.
+      expect(largeMs).toBeLessThan(3 * ms)
 
-      await until(async () => isInStep(pair), 60_000)
+      const startedAt = performance.now()
+      await until(async () => isInStep(pair), 120_000)
       const mebibytes = Math.round((await pair.node(0).residentBytes) / 2 ** 20)
       console.info(
-        `F14 (${check}): ready after ${Math.round(performance.now() - startedAt)} ms, ${mebibytes} MiB`,
+        `F14 (${check}): started in ${Math.round(largeMs)} ms, without entries ${Math.round(ms)} ms; in step ${Math.round(performance.now() - startedAt)} ms later, ${mebibytes} MiB`,
       )
       await pair.survives(async (watch) => {
         const since = performance.now()
@@ -68,17 +72,29 @@ const REFUSED = 'REVOCATION_UNAVAILABLE'
 
 const ENTRIES = 10_000_000
 
-let large: Promise<Cluster> | undefined
+let large: Promise<Large> | undefined
 
-afterAll(async () => (await large)?.remove())
-
-/** Made once, for both modes. */
-async function findLargeDatabase(): Promise<ReturnType<Cluster['database']>> {
-  large ??= fillCluster()
-  return (await large).database('faults_1')
+interface Large {
+  readonly cluster: Cluster
+  readonly database: Database
 }
 
-async function fillCluster(): Promise<Cluster> {
+afterAll(async () => (await large)?.cluster.remove())
+
+/** Made once, for both modes. */
+async function findLargeDatabase(): Promise<Large> {
+  large ??= fillCluster()
+  return large
+}
+
+/** Two nodes at once, with an account, a sign-in and an admin's besides; and how long that took, in milliseconds. */
+async function startTimed(check: Check, database: Database): Promise<[Pair, number]> {
+  const startedAt = performance.now()
+  const pair = await Pair.start({ check, database, env: { SWEEP_INTERVAL: '0' } })
+  return [pair, performance.now() - startedAt]
+}
+
+async function fillCluster(): Promise<Large> {
   // Nothing of it has to outlive the test, so that it need not wait for the disk.
   const cluster = await Cluster.create({
     fsync: 'off',
@@ -103,7 +119,7 @@ async function fillCluster(): Promise<Cluster> {
   await database.query(`alter table revocation add constraint revocation_pkey primary key (id)`)
   for (const { indexdef } of indexes) await database.query(indexdef)
   await database.query(`analyze revocation`)
-  return cluster
+  return { cluster, database }
 }
 
 async function isInStep(pair: Pair): Promise<boolean> {

@@ -8,7 +8,7 @@ export default defineConfig({
     include: ['test/faults/*.fault.ts'],
     environment: 'node',
     pool: 'forks',
-    maxWorkers: 3,
+    maxWorkers: 2,
     // Both check modes of one fault side by side: most of it is waiting.
     maxConcurrency: 2,
     hookTimeout: 60_000,

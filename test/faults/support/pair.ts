@@ -133,7 +133,7 @@ export class Pair implements Watched {
       await sleep(300)
       await fault(watch)
       const endedAt = performance.now()
-      for (const node of [0, 1]) await this.#works(node, live)
+      await Promise.all([0, 1].map(async (node) => this.#works(node, live)))
       expect(performance.now() - endedAt, 'recovery, in ms').toBeLessThan(RECOVERY_MS)
       await sleep(300)
     } finally {
