@@ -10,7 +10,7 @@ export interface LoadGateOptions {
    */
   readonly maxUnderWay?: number | undefined
   /** How many of the requests under way wait for something that has a bound of its own. */
-  readonly countAside?: () => number
+  readonly countAside?: (() => number) | undefined
   /** Told when it begins to refuse, and when that is over. */
   readonly onChange?: (isShedding: boolean) => void
 }

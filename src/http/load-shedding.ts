@@ -10,7 +10,7 @@ export interface LoadSheddingOptions {
   /** How many requests may be under way while the event loop has no rest; 500 if not given. */
   readonly maxUnderWay?: number | undefined
   /** How many of the requests under way wait in a line that has a bound of its own. */
-  readonly countAside: () => number
+  readonly countAside?: (() => number) | undefined
   readonly onShed: () => void
   readonly log: Logger
 }

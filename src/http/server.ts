@@ -24,8 +24,8 @@ export interface ServerOptions extends GraphQLRouteOptions {
   readonly requestTimeoutMs?: number
   /** How many requests may be under way while the event loop has no rest; 500 if not given. */
   readonly maxUnderWay?: number
-  /** How many requests wait for a password to be hashed: that line has a bound of its own. */
-  readonly countHashing: () => number
+  /** How many requests wait for a password to be hashed: that line has a bound of its own. None, if not given. */
+  readonly countHashing?: () => number
 }
 
 const MAX_BODY_BYTES = 1024 * 1024
