@@ -3,7 +3,7 @@ import { describe, expect } from 'vitest'
 import { login } from '../support/people.ts'
 import { fault } from './support/fault.ts'
 import { startHerd } from './support/herd.ts'
-import { STALENESS_MS } from './support/node.ts'
+import { FEED, STALENESS_MS } from './support/node.ts'
 import { until } from './support/pair.ts'
 
 // Q04, Q59
@@ -109,6 +109,8 @@ describe('F23: a node stands still', () => {
       expect(await pair.whoAmI(1, text)).toBe('ACCEPTED')
 
       pair.pause(1)
+      // The news must not come before the question.
+      pair.cables[1].setMode('blackhole', FEED)
       expect(await pair.revokeToken(0, text)).toBe('ACCEPTED')
       await sleep(3 * STALENESS_MS)
       const first = pair.whoAmIOnce(1, text)
@@ -116,6 +118,7 @@ describe('F23: a node stands still', () => {
       pair.goOn(1)
       expect(['TOKEN_REVOKED', 'REVOCATION_UNAVAILABLE']).toContain(await first)
       await until(async () => (await pair.whoAmI(1, text)) === 'TOKEN_REVOKED')
+      pair.cables[1].setMode('pass')
     })
   })
 })
