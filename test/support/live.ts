@@ -141,11 +141,11 @@ export async function openRaw(
   }
 }
 
-/** Waits for what a test expects to come soon. */
+/** Waits for what a test expects to come soon; the machine may be busy. */
 export async function until(
   isSo: () => boolean | Promise<boolean>,
   what: string,
-  { withinMs = 5000 } = {},
+  { withinMs = 15_000 } = {},
 ): Promise<void> {
   const startedAt = performance.now()
   while (!(await isSo())) {
