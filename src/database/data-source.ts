@@ -5,8 +5,8 @@ import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001
 import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
 import { RefreshTokenEntity, SessionEntity } from '../session/entities.ts'
-import { countKept } from './warm-pool.ts'
 import { refuseStandby } from './pool.ts'
+import { countKept } from './warm-pool.ts'
 
 export interface DataSourceSettings {
   readonly url: string
