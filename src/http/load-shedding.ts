@@ -29,7 +29,6 @@ const HEADERS = {
   'content-type': 'application/json; charset=utf-8',
   'content-length': Buffer.byteLength(BODY),
   'cache-control': 'no-store',
-  'x-content-type-options': 'nosniff',
   'retry-after': '1',
 }
 

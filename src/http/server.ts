@@ -64,6 +64,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     },
   })
 
+  secureAnswers(app)
   await app.register(cors, {
     origin: isProduction ? [...corsOrigins] : [...corsOrigins, LOCAL_ORIGIN],
     credentials: true,
@@ -77,7 +78,6 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     countAside: options.countHashing,
     onShed: metrics.observeShed,
   })
-  secureAnswers(app)
   if (!isProduction) allowPrivateNetwork(app)
   answerErrorsAsGraphQL(app, options.log)
 

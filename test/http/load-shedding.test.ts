@@ -110,6 +110,8 @@ describe('a node that is asked for more than it can do', { timeout: 60_000 }, ()
         'retry-after': '1',
         'cache-control': 'no-store',
         'content-type': 'application/json; charset=utf-8',
+        'x-content-type-options': 'nosniff',
+        'content-security-policy': expect.stringContaining("default-src 'none'"),
         'access-control-allow-origin': origin,
       })
       expect(JSON.parse(body)).toEqual({

@@ -558,6 +558,8 @@ describe('another origin', () => {
       const answer = await post({ query: ME }, { origin })
 
       expect(asked.status).toBe(204)
+      expect(asked.headers.get('x-content-type-options')).toBe('nosniff')
+      expect(asked.headers.get('content-security-policy')).toContain("default-src 'none'")
       expect(asked.headers.get('access-control-allow-origin')).toBe(origin)
       expect(asked.headers.get('access-control-allow-methods')).toBe('GET, POST')
       expect(asked.headers.get('access-control-allow-headers')).toContain('authorization')
