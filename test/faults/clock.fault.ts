@@ -6,12 +6,13 @@ import { afterAll, describe, expect } from 'vitest'
 import { claimsOf, login, register } from '../support/people.ts'
 import { FAKETIME, LIBFAKETIME, fault } from './support/fault.ts'
 import { STALENESS_MS } from './support/node.ts'
+import type { Check } from './support/node.ts'
 
 /** Only what tells the time of day is false; the time that passes is right, as it is when somebody sets a clock. */
 const FALSE_CLOCK = { LD_PRELOAD: FAKETIME, DONT_FAKE_MONOTONIC: '1' }
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-clock-'))
-const clockFile = join(folder, 'clock')
+const clockFileOf = (check: Check): string => join(folder, check)
 
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -56,7 +57,7 @@ describe('F10: clocks are wrong', () => {
       await pair.survives(async (watch) => {
         const since = performance.now()
         for (const offset of ['+120s', '-120s', '+0s']) {
-          writeFileSync(clockFile, offset)
+          writeFileSync(clockFileOf(pair.check), offset)
           await sleep(2500)
         }
         for (const node of [0, 1]) {
@@ -66,12 +67,12 @@ describe('F10: clocks are wrong', () => {
     },
     {
       needs: LIBFAKETIME,
-      env: {
+      env: (check) => ({
         ...FALSE_CLOCK,
-        FAKETIME_TIMESTAMP_FILE: clockFile,
+        FAKETIME_TIMESTAMP_FILE: clockFileOf(check),
         FAKETIME_CACHE_DURATION: '1',
         SWEEP_INTERVAL: '1',
-      },
+      }),
     },
   )
 })

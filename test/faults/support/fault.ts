@@ -15,7 +15,9 @@ export interface Scene {
   readonly onEnd: TestContext['onTestFinished']
 }
 
-export interface FaultOptions extends Pick<PairOptions, 'env' | 'envs'> {
+export interface FaultOptions extends Pick<PairOptions, 'envs'> {
+  /** For both nodes; both check modes run at the same time. */
+  readonly env?: PairOptions['env'] | ((check: Check) => PairOptions['env'])
   readonly server?: ServerSettings
   /** What the machine must have, and what it is for. */
   readonly needs?: Need
@@ -51,7 +53,7 @@ const CHECKS: readonly Check[] = ['database', 'replica']
 export function fault(
   title: string,
   provoke: (scene: Scene) => Promise<void>,
-  { server, needs, timeoutMs = 90_000, ...options }: FaultOptions = {},
+  { server, needs, timeoutMs = 90_000, env, ...options }: FaultOptions = {},
 ): void {
   // oxlint-disable-next-line vitest/expect-expect -- what is expected stands in `provoke`
   it.concurrent.for(CHECKS)(`${title} (%s)`, { timeout: timeoutMs }, async (check, test) => {
@@ -59,7 +61,9 @@ export function fault(
 
     const cluster = await Cluster.create(server)
     test.onTestFinished(async () => cluster.remove())
-    const pair = await Pair.start({ check, database: await cluster.createDatabase(), ...options })
+    const database = await cluster.createDatabase()
+    const given = typeof env === 'function' ? env(check) : env
+    const pair = await Pair.start({ check, database, ...(given && { env: given }), ...options })
     test.onTestFinished(async () => pair.stop())
     await provoke({ cluster, pair, onEnd: test.onTestFinished })
   })

@@ -41,6 +41,8 @@ export class Pair implements Watched {
   database: Database
   readonly cables: readonly [TcpProxy, TcpProxy]
   readonly ada: SignIn
+  /** How long both nodes took until they listened, in milliseconds. */
+  readonly startMs: number
   readonly #admin: SignIn
   readonly #options: PairOptions
   readonly #nodes: [Node, Node]
@@ -50,23 +52,27 @@ export class Pair implements Watched {
   static async start(options: PairOptions): Promise<Pair> {
     const { url } = options.database
     const cables: [TcpProxy, TcpProxy] = [await startTcpProxy(url), await startTcpProxy(url)]
+    const startedAt = performance.now()
     const nodes = (await Promise.all(
       cables.map(async (cable, node) => Node.start(nodeOptions(options, cable, node))),
     )) as [Node, Node]
+    const startMs = performance.now() - startedAt
     const ada = await register(nodes[0], 'ada')
-    return new Pair(options, cables, nodes, ada, await login(nodes[0], 'admin', 'desk'))
+    return new Pair(options, cables, nodes, startMs, ada, await login(nodes[0], 'admin', 'desk'))
   }
 
   private constructor(
     options: PairOptions,
     cables: [TcpProxy, TcpProxy],
     nodes: [Node, Node],
+    startMs: number,
     ada: SignIn,
     admin: SignIn,
   ) {
     this.check = options.check
     this.database = options.database
     this.cables = cables
+    this.startMs = startMs
     this.ada = ada
     this.#options = options
     this.#nodes = nodes
