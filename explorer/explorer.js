@@ -3,7 +3,7 @@
 import { editorStorage } from './editor-storage.js'
 import { createOperationsMenu, emptyDocument, firstDocument } from './operations-menu.js'
 import { describeRefusal, findRefusal } from './refusal.js'
-import { send } from './service.js'
+import { send, subscribe } from './service.js'
 import {
   adoptTokens,
   describeHolder,
@@ -16,6 +16,7 @@ import { hideNotice, showEnded, showProblem, showRefusal, startSignInBar } from 
 
 /* global GraphiQL, React, ReactDOM */
 const h = React.createElement
+const { getOperationAST, parse } = GraphiQL.GraphQL
 
 const AUTH_PAYLOAD = 'accessToken expiresIn refreshToken user { email roles }'
 const DOCUMENTS = {
@@ -72,12 +73,51 @@ function startEditor(container) {
 }
 
 async function fetchForEditor(request, { headers } = {}) {
+  return isSubscription(request)
+    ? listenForEditor(request, headers)
+    : sendForEditor(request, headers)
+}
+
+async function sendForEditor(request, headers) {
   const answer = await send(request, headers)
   if (request.operationName !== 'IntrospectionQuery') {
-    showHttpLine(`HTTP ${answer.status} · ${answer.tookMs} ms`)
+    showHttpLine(`${answer.outcome} · ${answer.tookMs} ms`)
     takeIn(request, answer)
   }
   return answer.result
+}
+
+/** The editor's button ends it. */
+function listenForEditor(request, headers) {
+  return {
+    subscribe({ next, complete }) {
+      let events = 0
+      let isTold = false
+      showHttpLine('WebSocket · waiting for an event')
+      const unsubscribe = subscribe(request, headers, {
+        next(answer) {
+          // That the connection is closed then says nothing more.
+          if (isTold) return
+          isTold = Boolean(answer.result.data?.sessionEnded)
+          events += 1
+          showHttpLine(`${answer.outcome} · event ${events}`)
+          takeIn(request, answer)
+          next(answer.result)
+        },
+        complete,
+      })
+      return { unsubscribe }
+    },
+  }
+}
+
+/** The editor would say so too, but a moment later. What cannot be read is the service's to answer. */
+function isSubscription({ query, operationName }) {
+  try {
+    return getOperationAST(parse(query), operationName)?.operation === 'subscription'
+  } catch {
+    return false
+  }
 }
 
 function showHttpLine(text) {
@@ -118,8 +158,9 @@ function takeIn(request, answer) {
   if (refusal) showRefusal(describeRefusal(refusal), answer)
   else hideNotice()
 
-  if (data?.logout && isOurToken(answer)) {
-    markRefused({ code: 'TOKEN_REVOKED', ...data.logout.revocation })
+  const ended = data?.logout?.revocation ?? data?.sessionEnded
+  if (ended && isOurToken(answer)) {
+    markRefused({ code: 'TOKEN_REVOKED', ...ended })
     showEnded(getSession().refused)
   }
 

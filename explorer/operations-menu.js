@@ -10,10 +10,16 @@ const { parse, print } = GraphiQL.GraphQL
 export const emptyDocument =
   '# Choose an operation on the left, or write one:\n# Ctrl-Space completes.\n\n'
 
+/** An operation is known by its field, unless two have the same. */
+const menu = groups.map(({ title, operations }) => ({
+  title,
+  operations: operations.map((operation) => ({ id: operation.field, ...operation })),
+}))
+
 const documents = new Map(
-  groups
+  menu
     .flatMap(({ operations }) => operations)
-    .map(({ field, hint, query }) => [field, writeDocument(hint, query)]),
+    .map(({ id, hint, query }) => [id, writeDocument(hint, query)]),
 )
 
 /** What the page starts with. */
@@ -40,7 +46,7 @@ export function createOperationsMenu({ getKnown, onLoad }) {
       'div',
       { className: 'operations' },
       h('h2', null, 'Operations'),
-      groups.map((group) => h(Group, { key: group.title, group, choose })),
+      menu.map((group) => h(Group, { key: group.title, group, choose })),
     )
   }
 
@@ -51,12 +57,12 @@ function Group({ group, choose }) {
   const items = group.operations.map((operation) =>
     h(
       'li',
-      { key: operation.field },
+      { key: operation.id },
       h(
         'button',
         {
           type: 'button',
-          'data-operation': operation.field,
+          'data-operation': operation.id,
           onClick: () => choose(operation),
         },
         operation.title,
@@ -92,9 +98,9 @@ function Icon() {
 function loadOperation(editor, operation, known) {
   if (!isUntouched(editor.queryEditor.getValue())) ReactDOM.flushSync(editor.addTab)
 
-  const query = documents.get(operation.field)
+  const query = documents.get(operation.id)
   const variables = operation.variables ? JSON.stringify(operation.variables(known), null, 2) : ''
-  const operationName = /^(?:query|mutation) (\w+)/m.exec(query)[1]
+  const operationName = /^(?:query|mutation|subscription) (\w+)/m.exec(query)[1]
 
   editor.queryEditor.setValue(query)
   editor.variableEditor.setValue(variables)

@@ -221,4 +221,40 @@ export const groups = [
       },
     ],
   },
+  {
+    title: 'Live',
+    operations: [
+      {
+        title: 'When my session ends',
+        field: 'sessionEnded',
+        hint: 'Stays open until this session ends: log out\nabove, or revoke it from another tab.',
+        query: 'subscription SessionEnded { sessionEnded { scope reason revokedAt } }',
+      },
+      {
+        title: 'Journal as it grows',
+        id: 'liveJournal',
+        field: 'revocationEvents',
+        hint: 'For admins. Shows the latest event; the\nbutton ends it.',
+        query: `subscription LiveJournal($after: String) {
+          revocationEvents(after: $after) {
+            kind occurredAt actor note cursor
+            revocation { id scope reason subject sessionId tokenId }
+          }
+        }`,
+        variables: () => ({ after: null }),
+      },
+      {
+        title: 'Who is connected',
+        field: 'connections',
+        hint: 'For admins: to the node that answers.',
+        query: `query WhoIsConnected($first: Int) {
+          connections(first: $first) {
+            totalCount counts { kind connections protected }
+            edges { node { id kind subject sessionId ipAddress userAgent openedAt expiresAt operations } }
+          }
+        }`,
+        variables: () => ({ first: 20 }),
+      },
+    ],
+  },
 ]

@@ -88,10 +88,10 @@ function formatClock(seconds) {
   return parts.map((part, index) => (index ? String(part).padStart(2, '0') : part)).join(':')
 }
 
-/** A refusal, as `describeRefusal` made it, with the HTTP side of the answer. */
-export function showRefusal(refusal, { status, challenge }) {
+/** A refusal, as `describeRefusal` made it, and how it came. */
+export function showRefusal(refusal, { outcome, challenge }) {
   const { label, isAboutToken, message, revocation, place } = refusal
-  const facts = [place, `HTTP ${status}`, challenge && `WWW-Authenticate: ${challenge}`]
+  const facts = [place, outcome, challenge && `WWW-Authenticate: ${challenge}`]
 
   showNotice(isAboutToken ? 'refused' : 'warning', [
     make('strong', label),

@@ -29,6 +29,7 @@ const TYPES: Readonly<Record<string, string>> = {
 const VENDORED = [
   ['graphiql.js', 'graphiql', 'graphiql.min.js'],
   ['graphiql.css', 'graphiql', 'graphiql.min.css'],
+  ['graphql-ws.js', 'graphql-ws', 'umd/graphql-ws.min.js'],
   ['react.js', 'react', 'umd/react.production.min.js'],
   ['react-dom.js', 'react-dom', 'umd/react-dom.production.min.js'],
 ] as const

@@ -3,7 +3,7 @@ import { buildClientSchema, getIntrospectionQuery, parse, validate } from 'graph
 import { chromium } from 'playwright-core'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { register, passwordOf } from '../support/people.ts'
+import { claimsOf, passwordOf, register } from '../support/people.ts'
 import { startService } from '../support/service.ts'
 import type { TestService } from '../support/service.ts'
 
@@ -23,6 +23,7 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
   let context: BrowserContext
   let page: Page
   let problems: string[]
+  let admin: string | undefined
 
   beforeAll(async () => {
     if (!existsSync(CHROMIUM)) throw new Error(`Cannot test the explorer: ${MISSING}`)
@@ -268,6 +269,71 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     await otherTab.goto(service.url)
     expect(await otherTab.isVisible('#sign-in')).toBe(true)
   })
+
+  it('is told over its WebSocket that its session was ended elsewhere, and why', async () => {
+    await signIn('ada@example.com', passwordOf('ada'))
+    await page.click('[data-operation=sessionEnded]')
+    await page.click('.graphiql-execute-button')
+    await eventually(() => page.innerText('#http')).toContain('waiting')
+    await eventually(countSubscriptions).toBe(1)
+    const [accessToken] = (await readTokens()) as [string]
+    await service.graphql('mutation { logout { alreadyRevoked } }', { token: accessToken })
+
+    await eventually(() => readEditor('.graphiql-response')).toContain('"reason": "logout"')
+    await page.waitForSelector('#sign-in:not([hidden])')
+    expect(await page.innerText('#notice')).toMatch(/Signed out\s*Reason: logout/)
+    expect(await page.innerText('#http')).toBe('WebSocket · event 1')
+    await page.waitForSelector('.graphiql-execute-button[aria-label^="Execute"]')
+  })
+
+  it('shows the journal as it grows, until the button is pressed', async () => {
+    await signIn(service.admin.email, service.admin.password)
+    await page.click('[data-operation=liveJournal]')
+    await page.click('.graphiql-execute-button')
+    await eventually(countSubscriptions).toBe(1)
+    for (const name of ['first', 'second']) {
+      const { accessToken } = await register(service, `journal-${name}`)
+      await service.graphql('mutation { logout { alreadyRevoked } }', { token: accessToken })
+      await eventually(() => readEditor('.graphiql-response')).toContain(
+        claimsOf(accessToken)['sid'],
+      )
+    }
+
+    await page.click('.graphiql-execute-button')
+    await eventually(countSubscriptions).toBe(0)
+    expect(await page.innerText('#http')).toBe('WebSocket · event 2')
+  })
+
+  it('has the service say what is wrong with a document', async () => {
+    await writeEditor('.graphiql-query-editor', 'subscription {')
+    const { errors } = await runEditor()
+
+    expect(errors[0].extensions.code).toBe('GRAPHQL_PARSE_FAILED')
+  })
+
+  it('shows what a subscription is refused', async () => {
+    const { errors } = await run('sessionEnded')
+    expect(errors[0].extensions.reason).toBe('TOKEN_MISSING')
+    expect(await page.innerText('#notice')).toContain('TOKEN_MISSING')
+
+    await signIn('ada@example.com', passwordOf('ada'))
+    expect((await run('liveJournal')).errors[0].extensions.reason).toBe('ROLE_REQUIRED')
+    await page.click('#log-out')
+    await page.waitForSelector('#sign-in:not([hidden])')
+    expect((await run('sessionEnded')).errors[0].extensions.reason).toBe('TOKEN_REVOKED')
+    expect(await page.innerText('#notice')).toContain('WebSocket 4403')
+  })
+
+  /** Of everybody's, and the service is this test's own. */
+  async function countSubscriptions(): Promise<number> {
+    const { email, password } = service.admin
+    const login = `mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { accessToken } }`
+    admin ??= (await service.graphql(login, { variables: { email, password } })).data.login
+      .accessToken
+    const query = '{ connections { edges { node { operations } } } }'
+    const { data } = await service.graphql(query, { token: admin })
+    return data.connections.edges.reduce((sum: number, { node }: any) => sum + node.operations, 0)
+  }
 
   async function signIn(email: string, password: string, until = '#who:not([hidden])') {
     await page.fill('#email', email)
