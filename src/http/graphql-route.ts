@@ -8,7 +8,7 @@ import {
 } from '@apollo/server/plugin/disabled'
 import { fastifyApolloHandler } from '@as-integrations/fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { NoSchemaIntrospectionCustomRule } from 'graphql'
+import { GraphQLError, NoSchemaIntrospectionCustomRule, OperationTypeNode } from 'graphql'
 import type { GraphQLSchema, ValidationRule } from 'graphql'
 import type { Logger } from 'pino'
 import type { ServiceContext } from '../graphql/context.ts'
@@ -142,6 +142,7 @@ function createApollo(
     formatError,
     plugins: [
       separateBatchedOperations,
+      refuseSubscriptions,
       documentLimits.plugin,
       createStatusPlugin({ revokedTokenStatus }),
       createCompiledQueries({
@@ -206,6 +207,19 @@ const separateBatchedOperations: ApolloServerPlugin<ServiceContext> = {
   async requestDidStart({ contextValue, requestIsBatched }) {
     if (requestIsBatched) Object.assign(contextValue, { auth: contextValue.auth.fork() })
   },
+}
+
+/** One answer cannot hold them; Apollo would execute their fields as if they were a query's. */
+const refuseSubscriptions: ApolloServerPlugin<ServiceContext> = {
+  requestDidStart: async () => ({
+    async didResolveOperation({ operation }) {
+      if (operation?.operation !== OperationTypeNode.SUBSCRIPTION) return
+      throw new GraphQLError(
+        'Subscribe over a WebSocket (graphql-ws), or over server-sent events with Accept: text/event-stream',
+        { extensions: { code: 'BAD_REQUEST', http: { status: 400 } } },
+      )
+    },
+  }),
 }
 
 function readContext(request: FastifyRequest, portcullis: Portcullis): ServiceContext {

@@ -243,6 +243,27 @@ describe('a request that is not GraphQL over HTTP', () => {
     expect(JSON.stringify(answer.body)).not.toMatch(/node_modules|\.ts\b|at .+:\d+/)
   })
 
+  const SUBSCRIPTION = 'subscription Ended { sessionEnded { reason } }'
+  it.each([
+    ['alone', { query: SUBSCRIPTION }],
+    ['in a batch', [{ query: SUBSCRIPTION }]],
+    ['chosen', { query: `${SUBSCRIPTION} query Q { __typename }`, operationName: 'Ended' }],
+  ])('with a subscription, %s, is told where to subscribe', async (_how, body) => {
+    const answer = await post(body)
+
+    const [only] = [answer.body].flat()
+    expect(only.errors[0].message).toMatch(/^Subscribe over a WebSocket/)
+    expect(only.errors[0].extensions).toEqual({ code: 'BAD_REQUEST' })
+    expect(answer.status).toBe(400)
+  })
+
+  it('with a subscription beside the query that is asked for is answered', async () => {
+    const query = `${SUBSCRIPTION} query Q { __typename }`
+    const answer = await post({ query, operationName: 'Q' })
+
+    expect(answer.body).toEqual({ data: { __typename: 'Query' } })
+  })
+
   it('above 1 MiB is answered 413', async () => {
     const { status, body } = await post({
       query: '{ __typename }',
