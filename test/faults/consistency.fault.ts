@@ -53,7 +53,7 @@ describe('clients of two nodes', () => {
       await until(() => clients.areServed(), 15_000)
 
       const violations = await findViolations(pair, clients)
-      const counts = countOutcomes(clients.recorder.history)
+      const counts = countOutcomes(clients.deeds.recorder.history)
       console.info(`FAULTS_SEED=${SEED} ${pair.check}`, { ...loud, ...quiet }, counts)
       expect(violations.map(describeViolation)).toEqual([])
       expectToSaySomething(counts)
@@ -99,10 +99,10 @@ describe('the checker', () => {
 /** Of all that was heard so far, with one look at every token and at the tables. */
 async function findViolations(pair: Pair, clients: Clients): Promise<readonly Violation[]> {
   await clients.tryAll()
-  const { history } = clients.recorder
+  const { history } = clients.deeds.recorder
   return [
     ...checkHistory(history, { staleMs: staleMsOf(pair.check) }),
-    ...checkRows(history, await clients.readRows()),
+    ...checkRows(history, await clients.deeds.readRows()),
   ]
 }
 

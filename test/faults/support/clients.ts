@@ -1,21 +1,11 @@
-import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Rows } from '../history/check.ts'
-import { Recorder } from '../history/history.ts'
-import type { Deed, Issued, Operation, Outcome } from '../history/history.ts'
-import type { Target } from '../history/ledger.ts'
-import { claimsOf, passwordOf } from '../../support/people.ts'
 import { createRandom } from '../../support/random.ts'
 import type { Random } from '../../support/random.ts'
-import type { GraphQLAnswer } from '../../support/service.ts'
+import type { Deed, Operation } from '../history/history.ts'
+import { Deeds } from './deeds.ts'
+import type { By, Held, Issuance } from './deeds.ts'
 import { STALENESS_MS } from './node.ts'
 import type { Pair } from './pair.ts'
-
-/** What a client got, with the texts that the history leaves out. */
-interface Held extends Issued {
-  readonly accessText: string
-  readonly refreshText: string
-}
 
 /** Many wait for a node that something is wrong with. */
 const CLIENTS_A_NODE = 10
@@ -52,22 +42,23 @@ const HABITS = Object.entries(FREQUENCIES).flatMap(([habit, times]) =>
 
 /** People with several devices, an admin who revokes and restores, and those who hold revoked tokens: all at once, on two nodes. */
 export class Clients {
-  readonly recorder = new Recorder()
+  readonly deeds: Deeds
   readonly #pair: Pair
   readonly #random: Random
   readonly #held: Held[] = []
   readonly #byToken = new Map<string, Held>()
-  /** The last refresh token of each session that is taken to live. */
+  readonly #byRefreshToken = new Map<string, Held>()
+  /** The last tokens of each session that is taken to live. */
   readonly #living = new Map<string, Held>()
   readonly #dead: Held[] = []
   readonly #entries: string[] = []
-  readonly #ids = new Map<string, string>()
   readonly #probes = new Set<Promise<unknown>>()
   #people: string[] = []
   #newcomers = 0
 
   constructor(pair: Pair, seed: number) {
     this.#pair = pair
+    this.deeds = new Deeds(pair)
     this.#random = createRandom(seed)
   }
 
@@ -86,7 +77,7 @@ export class Clients {
     const left = this.#held.slice(-500).flatMap((held) => [0, 1].map((node) => ({ held, node })))
     const auditors = Array.from({ length: 12 }, async () => {
       for (let next = left.pop(); next; next = left.pop()) {
-        await this.#use('auditor', next.node, next.held)
+        await this.deeds.use({ client: 'auditor', node: next.node }, next.held)
       }
     })
     await Promise.all(auditors)
@@ -95,10 +86,15 @@ export class Clients {
   /** Whether both nodes do all that is asked of them again. */
   async areServed(): Promise<boolean> {
     for (const node of [0, 1]) {
-      const login = await this.#register('auditor', node)
-      if (!login) return false
-      for (const ask of [this.#use, this.#refresh, this.#logout]) {
-        const { outcome } = await ask.call(this, 'auditor', node, login)
+      const by = { client: 'auditor', node }
+      const held = await this.#register(by)
+      if (!held) return false
+      for (const ask of [
+        async () => this.deeds.use(by, held),
+        async () => this.#refresh(by, held),
+        async () => this.#logout(by, held),
+      ]) {
+        const { outcome } = await ask()
         if (outcome.kind !== 'OK') return false
       }
     }
@@ -110,20 +106,18 @@ export class Clients {
     return this.#random.pick([...this.#living.values()])
   }
 
-  async revokeSession(client: string, node: number, { token, session }: Held): Promise<Operation> {
-    const query = `mutation ($id: ID!) { revokeSession(id: $id) { alreadyRevoked revocation { id } } }`
-    return this.#revoke(client, node, { do: 'revokeSession', token, session }, () =>
-      this.#as(node, token, query, { id: session }),
-    )
+  /** A session is ended by itself, or by another one of the same person. */
+  async revokeSession(by: By, held: Held, session = held.session): Promise<Operation> {
+    return this.#revoke(by, () => this.deeds.revokeSession(by, held, session))
   }
 
   /** Somebody who has refreshed lately is revoked. */
   async cutOff(node: number): Promise<void> {
     const living = [...this.#living.values()]
     const held = this.#random.pick(
-      living.filter(({ session }) => this.#findOf(this.#held.slice(-RECENT), session).length > 1),
+      living.filter(({ session }) => findOf(this.#held.slice(-RECENT), session).length > 1),
     )
-    if (held) await this.#revokeUser('stranger', node, held)
+    if (held) await this.#revokeUser({ client: 'stranger', node }, held)
   }
 
   /** Somebody signs out everywhere on one node, and his devices refresh on the other all the while. */
@@ -131,12 +125,14 @@ export class Clients {
     const held = this.pickLiving()
     if (!held) return
     let isOver = false
-    const cutOff = this.#logoutAllDevices('racer', node, held).finally(() => (isOver = true))
+    const cutOff = this.#logoutAllDevices({ client: 'racer', node }, held).finally(
+      () => (isOver = true),
+    )
     const sessions = [...this.#living.values()].filter(({ person }) => person === held.person)
     await Promise.all(
       sessions.map(async ({ session }) => {
         for (let last = this.#living.get(session); last && !isOver;) {
-          await this.#refresh('racer', 1 - node, last)
+          await this.#refresh({ client: 'racer', node: 1 - node }, last)
           last = this.#living.get(session)
         }
       }),
@@ -144,31 +140,12 @@ export class Clients {
     await cutOff
   }
 
-  /** What the tables hold, in the history's names. */
-  async readRows(): Promise<Rows> {
-    const hits = `scope, subject, session_id as session, token_id as token, kept_session_id as kept`
-    const { database } = this.#pair
-    const inForce = await database.query<HitRow>(`select id as entry, ${hits} from revocation`)
-    const journal = await database.query<HitRow & { kind: string }>(
-      `select revocation_id as entry, kind, ${hits} from revocation_event`,
-    )
-    const names = new Map([...this.#ids].map(([name, id]) => [id, name]))
-    return {
-      inForce: inForce.map((row) => ({ entry: row.entry, target: toTarget(row, names) })),
-      journal: journal.map((row) => ({
-        entry: row.entry,
-        kind: row.kind,
-        target: toTarget(row, names),
-      })),
-    }
-  }
-
   async #act(client: string, home: number, until: number): Promise<void> {
     while (performance.now() < until) {
       const node = this.#random.below(5) === 0 ? 1 - home : home
       // One that was killed refuses at once: who goes on asking fills the history with nothing.
       if (!this.#pair.node(node).isAlive) await sleep(100)
-      else await this.#follow(this.#chooseHabit(), client, node)
+      else await this.#follow(this.#chooseHabit(), { client, node })
       await sleep(this.#random.between(PAUSE_MS.least, PAUSE_MS.most))
     }
   }
@@ -178,219 +155,116 @@ export class Clients {
     return this.#random.pick(HABITS) ?? 'login'
   }
 
-  async #follow(habit: Habit, client: string, node: number): Promise<void> {
+  async #follow(habit: Habit, by: By): Promise<unknown> {
     const held = this.#random.pick(this.#held.slice(-RECENT))
     const living = this.pickLiving()
-    if (!held || !living || habit === 'login') return this.#signIn(client, node)
+    if (!held || !living) return this.#signIn(by)
 
-    switch (habit) {
-      case 'useLiving':
-        await this.#use(client, node, living)
-        break
-      case 'useAny':
-        await this.#use(client, node, held)
-        break
-      case 'useDead':
-        await this.#use(client, node, this.#random.pick(this.#dead.slice(-20)) ?? held)
-        break
-      case 'refresh':
-        await this.#refresh(client, node, living)
-        break
-      case 'refreshAgain':
-        await this.#refresh(client, node, held)
-        break
-      case 'logout':
-        await this.#logout(client, node, living)
-        break
-      case 'logoutAllDevices':
-        await this.#logoutAllDevices(client, node, living)
-        break
-      case 'revokeSession':
-        await this.#revokeSessionOf(client, node, living)
-        break
-      case 'revokeToken':
-        await this.#revokeToken(client, node, held)
-        break
-      case 'revokeRefreshToken':
-        await this.#revokeRefreshToken(client, node, living)
-        break
-      case 'revokeUser':
-        await this.#revokeUser(client, node, living)
-        break
-      case 'restore':
-        await this.#restore(client, node)
+    const habits: Readonly<Record<Habit, () => Promise<unknown>>> = {
+      useLiving: async () => this.deeds.use(by, living),
+      useAny: async () => this.deeds.use(by, held),
+      useDead: async () => this.deeds.use(by, this.#random.pick(this.#dead.slice(-20)) ?? held),
+      login: async () => this.#signIn(by),
+      refresh: async () => this.#refresh(by, living),
+      refreshAgain: async () => this.#refresh(by, held),
+      logout: async () => this.#logout(by, living),
+      logoutAllDevices: async () => this.#logoutAllDevices(by, living),
+      revokeSession: async () => this.#revokeSessionFrom(by, living),
+      revokeToken: async () => this.#revokeToken(by, held),
+      revokeRefreshToken: async () =>
+        this.#revoke(by, () => this.deeds.revokeRefreshToken(by, living)),
+      revokeUser: async () => this.#revokeUser(by, living),
+      restore: async () => this.#restore(by),
     }
+    return habits[habit]()
   }
 
-  async #signIn(client: string, node: number): Promise<void> {
-    if (this.#people.length < PEOPLE) {
-      await this.#register(client, node)
-      return
-    }
-    const person = this.#random.pick(this.#people) as string
-    const query = `mutation ($email: String!, $password: String!) { issued: login(email: $email, password: $password) { ${PAYLOAD} } }`
-    await this.#issue(client, node, { do: 'login', person }, () =>
-      this.#as(node, null, query, credentialsOf(person)),
-    )
+  async #signIn(by: By): Promise<void> {
+    if (this.#people.length < PEOPLE) await this.#register(by)
+    else this.#keep(await this.deeds.login(by, this.#random.pick(this.#people) as string))
   }
 
-  /** A newcomer's first sign-in. */
-  async #register(client: string, node: number): Promise<Held | null> {
+  async #register(by: By): Promise<Held | null> {
     const person = `person-${(this.#newcomers += 1)}`
-    const query = `mutation ($email: String!, $password: String!) { issued: register(email: $email, password: $password) { ${PAYLOAD} } }`
-    const { outcome } = await this.#issue(client, node, { do: 'login', person }, () =>
-      this.#as(node, null, query, credentialsOf(person)),
-    )
-    if (outcome.kind !== 'OK' || !outcome.issued) return null
-    if (client !== 'auditor') this.#people.push(person)
-    return this.#byToken.get(outcome.issued.token) as Held
+    const issuance = await this.deeds.register(by, person)
+    this.#keep(issuance)
+    if (issuance.held && by.client !== 'auditor') this.#people.push(person)
+    return issuance.held
   }
 
-  async #refresh(client: string, node: number, held: Held): Promise<Operation> {
-    const query = `mutation ($token: String!) { issued: refresh(refreshToken: $token) { ${PAYLOAD} } }`
-    const { refreshToken, refreshText, session } = held
-    const operation = await this.#issue(client, node, { do: 'refresh', refreshToken }, () =>
-      this.#as(node, null, query, { token: refreshText }),
-    )
-    if (operation.outcome.kind === 'REFUSED') this.#living.delete(session)
-    return operation
+  async #refresh(by: By, held: Held): Promise<Operation> {
+    const issuance = await this.deeds.refresh(by, held)
+    this.#keep(issuance)
+    if (issuance.operation.outcome.kind === 'REFUSED') this.#living.delete(held.session)
+    return issuance.operation
   }
 
-  async #use(client: string, node: number, { token }: Held): Promise<Operation> {
-    return this.recorder.during({ client, node, deed: { do: 'use', token } }, () =>
-      outcomeOf(this.#as(node, token, '{ me { id } }')),
-    )
+  async #logout(by: By, held: Held): Promise<Operation> {
+    return this.#revoke(by, () => this.deeds.logout(by, held))
   }
 
-  async #logout(client: string, node: number, { token }: Held): Promise<Operation> {
-    const query = `mutation { logout { alreadyRevoked revocation { id } } }`
-    return this.#revoke(client, node, { do: 'logout', token }, () => this.#as(node, token, query))
-  }
-
-  async #logoutAllDevices(client: string, node: number, { token }: Held): Promise<Operation> {
+  async #logoutAllDevices(by: By, held: Held): Promise<Operation> {
     const keepCurrent = this.#random.below(2) === 0
-    const query = `mutation ($keepCurrent: Boolean!) {
-      logoutAllDevices(keepCurrent: $keepCurrent) { revocation { id } }
-    }`
-    return this.#revoke(client, node, { do: 'logoutAllDevices', token, keepCurrent }, () =>
-      this.#as(node, token, query, { keepCurrent }),
-    )
+    return this.#revoke(by, () => this.deeds.logoutAllDevices(by, held, keepCurrent))
   }
 
   /** From another device, if there is one. */
-  async #revokeSessionOf(client: string, node: number, { person, session }: Held): Promise<void> {
-    const own = [...this.#living.values()].filter((held) => held.person === person)
-    const by = this.#random.pick(own)
-    if (by) await this.revokeSession(client, node, { ...by, session })
+  async #revokeSessionFrom(by: By, held: Held): Promise<void> {
+    const own = [...this.#living.values()].filter(({ person }) => person === held.person)
+    const other = this.#random.pick(own)
+    if (other) await this.revokeSession(by, other, held.session)
   }
 
-  async #revokeToken(
-    client: string,
-    node: number,
-    { token, accessText }: Held,
-  ): Promise<Operation> {
-    return this.#revoke(client, node, { do: 'revokeToken', token }, () =>
-      this.#pair.asAdmin(node, REVOKE_TOKEN, { token: accessText }),
-    )
+  async #revokeToken(by: By, held: Held): Promise<Operation> {
+    return this.#revoke(by, () => this.deeds.revokeToken(by, held))
   }
 
-  async #revokeRefreshToken(client: string, node: number, held: Held): Promise<Operation> {
-    const { refreshToken, refreshText } = held
-    return this.#revoke(client, node, { do: 'revokeRefreshToken', refreshToken }, () =>
-      this.#pair.asAdmin(node, REVOKE_TOKEN, { token: refreshText }),
-    )
+  async #revokeUser(by: By, { person }: Held): Promise<Operation> {
+    return this.#revoke(by, () => this.deeds.revokeUser(by, person))
   }
 
-  async #revokeUser(client: string, node: number, { person }: Held): Promise<Operation> {
-    const query = `mutation ($id: ID!) { revokeUser(userId: $id) { alreadyRevoked revocation { id } } }`
-    return this.#revoke(client, node, { do: 'revokeUser', person }, () =>
-      this.#pair.asAdmin(node, query, { id: this.#ids.get(person) }),
-    )
-  }
-
-  async #restore(client: string, node: number): Promise<void> {
+  async #restore(by: By): Promise<void> {
     const entry = this.#random.pick(this.#entries.slice(-15))
-    if (entry === undefined) return
-    const query = `mutation ($id: ID!) { restore(revocationId: $id) { alreadyRestored } }`
-    await this.recorder.during({ client, node, deed: { do: 'restore', entry } }, () =>
-      outcomeOf(this.#pair.asAdmin(node, query, { id: entry })),
-    )
+    if (entry !== undefined) await this.deeds.restore(by, entry)
   }
 
-  async #issue(
-    client: string,
-    node: number,
-    deed: Deed,
-    ask: () => Promise<GraphQLAnswer>,
-  ): Promise<Operation> {
-    let held: Held | null = null
-    const operation = await this.recorder.during({ client, node, deed }, () =>
-      outcomeOf(ask(), ({ issued: payload }) => {
-        held = this.#toHeld(payload)
-        const { token, refreshToken, session, person } = held
-        return { issued: { token, refreshToken, session, person } }
-      }),
-    )
-    if (held) this.#keep(held)
-    return operation
-  }
-
-  async #revoke(
-    client: string,
-    node: number,
-    deed: Deed,
-    ask: () => Promise<GraphQLAnswer>,
-  ): Promise<Operation> {
-    const reached = this.#findReached(deed)
-    const operation = await this.recorder.during({ client, node, deed }, () =>
-      outcomeOf(ask(), (data) => {
-        const [{ alreadyRevoked, revocation }] = Object.values(data) as [any]
-        return { entry: revocation.id, isNew: alreadyRevoked === false }
-      }),
-    )
-    const { outcome } = operation
+  async #revoke(by: By, revoke: () => Promise<Operation>): Promise<Operation> {
+    const before = this.#held.slice(-3 * RECENT)
+    const operation = await revoke()
+    const { deed, outcome } = operation
+    const reached = before.filter((held) => this.#isReached(held, deed))
     if (outcome.kind === 'REFUSED') this.#forgetAbout(deed)
-    if (outcome.kind === 'UNKNOWN') this.#doubt(deed)
+    if (outcome.kind === 'UNKNOWN') this.#doubt(deed, reached)
     if (outcome.kind === 'OK') {
       this.#entries.push(outcome.entry as string)
-      this.#mourn(deed, reached, node)
+      this.#mourn(deed, reached, by.node)
     }
     return operation
   }
 
-  /** Whom a deed is expected to reach. */
-  #findReached(deed: Deed): readonly Held[] {
-    const recent = this.#held.slice(-3 * RECENT)
+  /** Whether a deed is expected to reach what somebody held before. */
+  #isReached({ token, session, person }: Held, deed: Deed): boolean {
     switch (deed.do) {
       case 'revokeToken':
-        return recent.filter(({ token }) => token === deed.token)
+        return token === deed.token
       case 'revokeUser':
-        return recent.filter(({ person }) => person === deed.person)
+        return person === deed.person
       case 'logoutAllDevices': {
-        const by = this.#byToken.get(deed.token) as Held
-        return recent.filter(
-          ({ person, session }) =>
-            person === by.person && !(deed.keepCurrent && session === by.session),
-        )
+        const by = this.#byToken.get(deed.token)
+        return person === by?.person && !(deed.keepCurrent && session === by.session)
       }
       case 'logout':
-        return this.#findOf(recent, this.#byToken.get(deed.token)?.session)
+        return session === this.#byToken.get(deed.token)?.session
       case 'revokeSession':
-        return this.#findOf(recent, deed.session)
-      case 'revokeRefreshToken': {
-        const of = recent.find(({ refreshToken }) => refreshToken === deed.refreshToken)
-        return this.#findOf(recent, of?.session)
-      }
+        return session === deed.session
+      case 'revokeRefreshToken':
+        return session === this.#byRefreshToken.get(deed.refreshToken)?.session
       case 'login':
       case 'refresh':
       case 'use':
       case 'restore':
-        return []
+        return false
     }
-  }
-
-  #findOf(recent: readonly Held[], id: string | undefined): readonly Held[] {
-    return recent.filter(({ session }) => session === id)
   }
 
   /** What died is tried at once where it died, and elsewhere as soon as it must be known. */
@@ -401,32 +275,33 @@ export class Clients {
     const held = this.#random.pick(reached)
     if (!held) return
     const delayMs = this.#pair.check === 'replica' ? STALENESS_MS + 1 : 0
-    this.#begin(this.#use('mourner', node, held))
-    this.#begin(sleep(delayMs).then(async () => this.#use('mourner', 1 - node, held)))
-    if (deed.do === 'revokeUser' || deed.do === 'logoutAllDevices') {
-      this.#begin(this.#repeat(1 - node, reached))
-    }
+    const elsewhere = 1 - node
+    this.#begin(this.deeds.use({ client: 'mourner', node }, held))
+    this.#begin(
+      sleep(delayMs).then(async () => this.deeds.use({ client: 'mourner', node: elsewhere }, held)),
+    )
+    if (isCutOff(deed)) this.#begin(this.#repeat(elsewhere, reached))
   }
 
   /** Elsewhere somebody does the same to one of them, in other ways, and counts on it there for the others. */
   async #repeat(node: number, reached: readonly Held[]): Promise<void> {
-    const isOneOfSeveral = ({ session }: Held): boolean =>
-      reached.filter((other) => other.session === session).length > 1
-    const held = this.#random.pick(reached.filter(isOneOfSeveral))
+    const by = { client: 'repeater', node }
+    const held = this.#random.pick(
+      reached.filter(({ session }) => findOf(reached, session).length > 1),
+    )
     if (!held) return
-    await this.#revokeToken('repeater', node, held)
-    await this.#logout('repeater', node, held)
-    const others = reached.filter(({ session }) => session === held.session)
-    await Promise.all(others.map(async (other) => this.#use('repeater', node, other)))
+    await this.#revokeToken(by, held)
+    await this.#logout(by, held)
+    const others = findOf(reached, held.session)
+    await Promise.all(others.map(async (other) => this.deeds.use(by, other)))
   }
 
   /** Whoever may have been reached for all time to come proves nothing more: somebody else takes the place. */
-  #doubt(deed: Deed): void {
-    if (deed.do !== 'revokeUser' && deed.do !== 'logoutAllDevices') return
-    const [{ person } = { person: '' }] = this.#findReached(deed)
-    this.#people = this.#people.filter((name) => name !== person)
+  #doubt(deed: Deed, [first]: readonly Held[]): void {
+    if (!isCutOff(deed) || !first) return
+    this.#people = this.#people.filter((name) => name !== first.person)
     for (const [session, held] of this.#living) {
-      if (held.person === person) this.#living.delete(session)
+      if (held.person === first.person) this.#living.delete(session)
     }
   }
 
@@ -440,72 +315,19 @@ export class Clients {
     this.#probes.add(pending)
   }
 
-  #keep(held: Held): void {
+  #keep({ held }: Issuance): void {
+    if (!held) return
     this.#held.push(held)
     this.#byToken.set(held.token, held)
+    this.#byRefreshToken.set(held.refreshToken, held)
     this.#living.set(held.session, held)
   }
-
-  #toHeld({ accessToken, refreshToken, session, user }: any): Held {
-    const person = user.email.split('@')[0]
-    this.#ids.set(person, user.id)
-    return {
-      token: claimsOf(accessToken)['jti'],
-      refreshToken: createHash('sha256').update(refreshToken).digest('hex').slice(0, 12),
-      session: session.id,
-      person,
-      accessText: accessToken,
-      refreshText: refreshToken,
-    }
-  }
-
-  async #as(
-    node: number,
-    token: string | null,
-    query: string,
-    variables: object = {},
-  ): Promise<GraphQLAnswer> {
-    const text = token === null ? null : (this.#byToken.get(token)?.accessText ?? null)
-    return this.#pair.node(node).once.graphql(query, { token: text, variables })
-  }
 }
 
-const PAYLOAD = `accessToken refreshToken session { id } user { id email }`
-
-const REVOKE_TOKEN = `mutation ($token: String!) { revokeToken(token: $token) { alreadyRevoked revocation { id } } }`
-
-interface HitRow {
-  readonly entry: string
-  readonly scope: string
-  readonly subject: string
-  readonly session: string
-  readonly token: string
-  readonly kept: string | null
+function isCutOff(deed: Deed): boolean {
+  return deed.do === 'revokeUser' || deed.do === 'logoutAllDevices'
 }
 
-function toTarget(
-  { scope, subject, session, token, kept }: HitRow,
-  names: ReadonlyMap<string, string>,
-): Target {
-  if (scope === 'TOKEN') return { scope, token }
-  if (scope === 'SESSION') return { scope, session }
-  return { scope: 'SUBJECT', person: names.get(subject) ?? subject, kept }
-}
-
-function credentialsOf(person: string): object {
-  return { email: `${person}@example.com`, password: passwordOf(person) }
-}
-
-async function outcomeOf(
-  answering: Promise<GraphQLAnswer>,
-  read: (data: any) => object = () => ({}),
-): Promise<Outcome> {
-  const answer = await answering.catch(() => null)
-  if (answer === null) return { kind: 'UNKNOWN' }
-
-  const [error] = answer.errors
-  if (!error) return { kind: 'OK', ...read(answer.data) }
-  const { code, reason } = error.extensions
-  if (code === 'REVOCATION_UNAVAILABLE') return { kind: 'UNKNOWN' }
-  return { kind: 'REFUSED', why: reason ?? code ?? error.message }
+function findOf(all: readonly Held[], id: string): readonly Held[] {
+  return all.filter(({ session }) => session === id)
 }

@@ -171,7 +171,7 @@ async function holdUpCommit({ pair, clients, random }: Stage, node: number): Pro
   let revoking: Promise<unknown> = Promise.resolve()
   await within(pair, async (client) => {
     await client.query('select 1 from session where id = $1 for update', [held.session])
-    revoking = clients.revokeSession('late client', node, held)
+    revoking = clients.revokeSession({ client: 'late client', node }, held)
     await sleep(random.between(300, 1500))
   })
   await revoking
