@@ -7,11 +7,15 @@
  * Ends with 1 when a token was accepted that is revoked, or refused that is not; when anything was shed, refused without
  * an outage, or not answered; or when memory grew.
  */
+import { randomUUID } from 'node:crypto'
 import { loadavg } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createKeyRing } from '../src/token/keys.ts'
+import { createTokenSigner } from '../src/token/signer.ts'
+import { SECRET } from '../test/support/service.ts'
 import { STALENESS_MS } from '../test/faults/support/node.ts'
 import type { Check } from '../test/faults/support/node.ts'
-import { readHeap } from './load/heap.ts'
+import { Heap } from './load/heap.ts'
 import { startPair } from './load/pair.ts'
 import type { Pair } from './load/pair.ts'
 import { keepSocket } from './load/sockets.ts'
@@ -26,6 +30,7 @@ const SOCKETS = 20
 const CAPACITY_MS = 10_000
 const CALLERS = 64
 const LOAD = Number(load)
+const VERIFIED_TOKENS = 20_000
 
 /** More under way at once means that the nodes fell behind. */
 const MAX_UNDER_WAY = 2000
@@ -38,7 +43,7 @@ const LONGEST_MS = 9000
 const MAX_GROWTH = 1.1
 
 interface Sample {
-  readonly second: number
+  /** The least that was seen in some seconds, which is what there is after a collection; to force one would hold up the node. */
   readonly heap: readonly number[]
   readonly resident: readonly number[]
 }
@@ -76,6 +81,7 @@ async function soak({ clients, nodes, cluster }: Pair): Promise<boolean> {
       .map((one) => one.toFixed(1))
       .join(' ')}; ${LOAD * 100}% of it:`,
   )
+  await fillMemory(clients)
   traffic.latencyMs.length = 0
   isMeasuring = false
 
@@ -105,21 +111,28 @@ async function soak({ clients, nodes, cluster }: Pair): Promise<boolean> {
     ({ log }) => log.match(/^.*(internal error|unhandled error).*$/gm) ?? [],
   )
   for (const line of new Set(logged)) console.log(`a node logged: ${line}`)
+  reportRefusals(nodes)
   console.log(`faults: ${JSON.stringify(faults)}`)
   const isFine = Object.keys(faults).length === 0 && isMemoryFine && logged.length === 0
   console.log(isFine ? 'PASSED' : 'FAILED')
   return isFine
 
   async function watchMemory(): Promise<void> {
-    const everyMs = Math.max(5000, runMs / 40)
+    const heaps = await Promise.all(nodes.map(async ({ log }) => Heap.of(log)))
     while (!isOver()) {
-      await sleep(everyMs)
+      const least = heaps.map(() => Infinity)
+      const until = performance.now() + Math.max(15_000, runMs / 20)
+      while (performance.now() < until) {
+        await sleep(200)
+        for (const [node, heap] of heaps.entries())
+          least[node] = Math.min(least[node] ?? NaN, await heap.read())
+      }
       samples.push({
-        second: (performance.now() - startedAt) / 1000,
-        heap: await Promise.all(nodes.map(async ({ log }) => readHeap(log))),
+        heap: least,
         resident: await Promise.all(nodes.map(async (node) => (await node.residentBytes) / 1e6)),
       })
     }
+    for (const heap of heaps) heap.close()
   }
 
   async function restartTwice(): Promise<void> {
@@ -147,7 +160,7 @@ async function keepSockets(
   const [one, other] = clients
   await Promise.all(
     emails.map(async (email, n) =>
-      keepSocket(n % 2 === 0 ? [one, other] : [other, one], email, report, isOver),
+      keepSocket(n % 2 === 0 ? [one, other] : [other, one], email, report, isOver, isExcused),
     ),
   )
 }
@@ -167,6 +180,35 @@ async function measureCapacity(traffic: Traffic): Promise<number> {
     await Promise.all(Array.from({ length: CALLERS }, async () => call(until)))
   }
   return acts / (CAPACITY_MS / 1000)
+}
+
+/**
+ * Shows each node as many tokens as it keeps verified ones (`src/token/verified-tokens.ts`): otherwise most of the run would
+ * go by until that memory is full, and one could not tell it from a leak.
+ */
+async function fillMemory(clients: Pair['clients']): Promise<void> {
+  const sign = createTokenSigner({
+    keys: createKeyRing({ signWith: SECRET }),
+    issuer: 'portcullis',
+    audience: 'portcullis',
+    lifetimeSeconds: 60,
+  })
+  for (const client of clients) {
+    let left = VERIFIED_TOKENS
+    const show = async (): Promise<void> => {
+      while (left-- > 0) {
+        const issuedAt = new Date()
+        const { text } = sign({
+          issuedAt,
+          subject: randomUUID(),
+          sessionId: randomUUID(),
+          roles: ['USER'],
+        })
+        await client.ask('{ me { id } }', text)
+      }
+    }
+    await Promise.all(Array.from({ length: CALLERS }, show))
+  }
 }
 
 /** An open loop: a slow answer does not keep the next act back. */
@@ -194,28 +236,40 @@ async function driveAtRate(
   await Promise.all(underWay)
 }
 
-/**
- * The heap after its garbage was collected: the most of the second half of the run beside that of the first. What is kept of
- * verified tokens grows and is halved, so that two moments say nothing.
- */
+/** The middle of the second half of the run beside that of the first; what is kept of verified tokens grows and is halved. */
 function reportMemory(samples: readonly Sample[]): boolean {
   const half = Math.ceil(samples.length / 2)
-  const most = (of: readonly Sample[], what: 'heap' | 'resident', node: number): number =>
-    Math.max(...of.map((sample) => sample[what][node] ?? NaN))
+  const middle = (of: readonly Sample[], what: 'heap' | 'resident', node: number): number =>
+    of.map((sample) => sample[what][node] ?? NaN).toSorted((a, b) => a - b)[of.length >> 1] ?? NaN
   let isBounded = true
   for (const node of [0, 1]) {
     const [early, late] = [samples.slice(0, half), samples.slice(half)]
-    const growth = most(late, 'heap', node) / most(early, 'heap', node)
+    const growth = middle(late, 'heap', node) / middle(early, 'heap', node)
     isBounded &&= growth <= MAX_GROWTH
     const course = samples.map(({ heap }) => heap[node]?.toFixed(0)).join(' ')
-    console.log(`node ${node}: heap after collection, MB, through the run: ${course}`)
+    console.log(`node ${node}: heap, MB, through the run: ${course}`)
     console.log(
       [
-        `node ${node}: most heap after collection ${most(early, 'heap', node).toFixed(1)} MB in the first half`,
-        `${most(late, 'heap', node).toFixed(1)} MB in the second (${growth.toFixed(3)})`,
-        `resident ${most(early, 'resident', node).toFixed(0)} and ${most(late, 'resident', node).toFixed(0)} MB`,
+        `node ${node}: heap in the middle ${middle(early, 'heap', node).toFixed(1)} MB in the first half`,
+        `${middle(late, 'heap', node).toFixed(1)} in the second (${growth.toFixed(3)})`,
+        `resident ${middle(early, 'resident', node).toFixed(0)} and ${middle(late, 'resident', node).toFixed(0)} MB`,
       ].join(', '),
     )
   }
   return isBounded
+}
+
+/** Why a node could not ask the database while PostgreSQL was there, by the second. */
+function reportRefusals(nodes: Pair['nodes']): void {
+  const reasons: Record<string, number> = {}
+  for (const [number, { log }] of nodes.entries()) {
+    for (const line of log.match(/^.*Cannot check tokens at the moment.*$/gm) ?? []) {
+      const { time, err } = JSON.parse(line) as { time: string; err?: { message?: string } }
+      if (isExcused(Date.parse(time) - performance.timeOrigin)) continue
+      const reason = `${time.slice(0, 19)} node ${number}: ${err?.message}`
+      reasons[reason] = (reasons[reason] ?? 0) + 1
+    }
+  }
+  for (const [reason, times] of Object.entries(reasons))
+    console.log(`refused at ${reason}, ${times} times`)
 }
