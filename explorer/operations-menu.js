@@ -37,7 +37,10 @@ function writeDocument(hint, query) {
 export function createOperationsMenu({ getKnown, onLoad }) {
   const Menu = () => {
     const editor = GraphiQL.React.useEditorContext({ nonNull: true })
+    const { stop } = GraphiQL.React.useExecutionContext({ nonNull: true })
     const choose = (operation) => {
+      // A subscription would go on, and the button be its own.
+      stop()
       loadOperation(editor, operation, getKnown())
       onLoad()
     }

@@ -302,6 +302,11 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     await page.click('.graphiql-execute-button')
     await eventually(countSubscriptions).toBe(0)
     expect(await page.innerText('#http')).toBe('WebSocket · event 2')
+
+    await page.click('.graphiql-execute-button')
+    await eventually(countSubscriptions).toBe(1)
+    expect((await run('me')).data.me.email).toBe(service.admin.email)
+    await eventually(countSubscriptions).toBe(0)
   })
 
   it('has the service say what is wrong with a document', async () => {
