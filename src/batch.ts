@@ -4,6 +4,18 @@ import DataLoader from 'dataloader'
 export interface BatchOptions {
   /** The most that is asked in one call. */
   readonly maxBatchSize?: number
+  /**
+   * How long the next call waits for the one under way, in milliseconds: for those that have no such limit of their own.
+   *
+   * @defaultValue as long as it takes
+   */
+  readonly patienceMs?: number
+}
+
+/** Calls that were made at the same time. */
+interface Wave {
+  left: number
+  readonly patience: NodeJS.Timeout | undefined
 }
 
 /**
@@ -17,18 +29,21 @@ export interface BatchOptions {
  */
 export function createBatched<Question, Answer>(
   callWith: (questions: readonly Question[]) => Promise<ReadonlyArray<Answer | Error>>,
-  { maxBatchSize = 1000 }: BatchOptions = {},
+  { maxBatchSize = 1000, patienceMs }: BatchOptions = {},
 ): (question: Question) => Promise<Answer> {
   const gathered: Array<() => void> = []
-  let underWay = 0
+  /** The one that new questions wait for. */
+  let awaited: Wave | null = null
 
   const loader = new DataLoader<Question, Answer>(
     async (questions) => {
+      // It is called as soon as it is dispatched.
+      const wave = awaited as Wave
       try {
         return await callWith(questions)
       } finally {
-        underWay -= 1
-        dispatchGathered()
+        wave.left -= 1
+        if (wave.left === 0) goOn(wave)
       }
     },
     { cache: false, maxBatchSize, batchScheduleFn: gather },
@@ -42,10 +57,21 @@ export function createBatched<Question, Answer>(
 
   /** All at once, even what one batch does not hold: else the last would wait for more than two calls. */
   function dispatchGathered(): void {
-    if (underWay > 0) return
+    if (awaited !== null || gathered.length === 0) return
     const batches = gathered.splice(0)
-    underWay = batches.length
+    const wave: Wave = {
+      left: batches.length,
+      patience: patienceMs === undefined ? undefined : setTimeout(() => goOn(wave), patienceMs),
+    }
+    awaited = wave
     for (const dispatch of batches) dispatch()
+  }
+
+  function goOn(wave: Wave): void {
+    clearTimeout(wave.patience)
+    if (awaited !== wave) return
+    awaited = null
+    dispatchGathered()
   }
 
   return (question) => loader.load(question)

@@ -16,12 +16,15 @@ export interface DataSourceSettings {
   readonly isForMigrations?: boolean
 }
 
-/** Milliseconds. The client's limit is the longest, so that the server's clearer error comes first. */
+/**
+ * Milliseconds. The client's limit is the longest, so that the server's clearer error comes first. A transaction of a node that
+ * cannot be reached any more must not keep its locks for long.
+ */
 const LIMITS = {
   connectionTimeoutMillis: 2000,
   lock_timeout: 2000,
   statement_timeout: 4000,
-  idle_in_transaction_session_timeout: 10_000,
+  idle_in_transaction_session_timeout: 3000,
   query_timeout: 5000,
 }
 

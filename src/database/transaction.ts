@@ -11,7 +11,7 @@ const BEGIN_TIMEOUT_MS = 800
 
 /** SQLSTATEs after which the same call may succeed later: the fault is the database's, not the caller's. */
 const UNAVAILABLE_STATES =
-  /^(08...|25006|40001|40P01|53...|55P03|57014|57P0[1-4]|58...|XX00[0-2]|ECONN[A-Z]+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/
+  /^(08...|25006|25P03|40001|40P01|53...|55P03|57014|57P0[1-4]|58...|XX00[0-2]|ECONN[A-Z]+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/
 
 const UNAVAILABLE_MESSAGES =
   /timeout exceeded when trying to connect|Query read timeout|Connection terminated|connection error|Cannot use a pool after|Driver not Connected|did not answer in time|not currently accepting connections|query runner (was )?already released/i

@@ -42,6 +42,9 @@ export interface PostgresWriterOptions {
 /** The most that are revoked in one transaction. */
 const MAX_REVOCATIONS = 200
 
+/** How long others wait for a transaction under way, in milliseconds: one that waits for a lock, or for nobody, takes seconds. */
+const PATIENCE_MS = 500
+
 /**
  * Makes revocations: locks, instant, entries with their lines in the journal, sessions.
  *
@@ -51,10 +54,10 @@ const MAX_REVOCATIONS = 200
  */
 export class PostgresWriter {
   readonly #options: PostgresWriterOptions
-  /** While one transaction is under way the next requests gather: they share its round trips and its commit. */
+  /** While one transaction is under way the next requests gather: they share round trips and a commit. */
   readonly #revokeTogether = createBatched<RevocationRequest, RevocationOutcome>(
     (requests) => this.#revokeAll(requests),
-    { maxBatchSize: MAX_REVOCATIONS },
+    { maxBatchSize: MAX_REVOCATIONS, patienceMs: PATIENCE_MS },
   )
 
   constructor(options: PostgresWriterOptions) {

@@ -1,11 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
-import { login } from '../support/people.ts'
+import { login, passwordOf } from '../support/people.ts'
 import { fault } from './support/fault.ts'
 import { FEED } from './support/node.ts'
 import { until } from './support/pair.ts'
 import type { Pair } from './support/pair.ts'
-import { REFUSED, REFUSING_MS } from './support/watch.ts'
+import { RECOVERY_MS, REFUSED, REFUSING_MS } from './support/watch.ts'
+
+const LOGIN = `mutation ($email: String!, $password: String!) {
+  login(email: $email, password: $password) { accessToken }
+}`
+const ADA = { email: 'ada@example.com', password: passwordOf('ada') }
 
 // Q03, Q04, Q58
 describe('F03: a connection is dead without anybody saying so', () => {
@@ -39,6 +44,41 @@ describe('F03: a connection is dead without anybody saying so', () => {
   fault('a firewall forgets every connection of both nodes', async ({ pair }) => {
     await pair.survives(async () => {
       for (const cable of pair.cables) cable.abandon()
+    })
+  })
+})
+
+// Q03, Q04
+describe('F03: a connection falls silent in the middle of a transaction', () => {
+  fault('others that are revoked on the node do not wait for it', async ({ pair }) => {
+    await pair.survives(async () => {
+      await Promise.all(
+        pair.cables.map(async (cable) => {
+          await cable.setModeAfter('COMMIT', 'pass')
+          cable.abandon()
+        }),
+      )
+    })
+  })
+
+  fault('what it has locked is free again soon', async ({ pair }) => {
+    const phone = await login(pair.node(0), 'ada', 'phone')
+    await pair.survives(async () => {
+      const hasLocked = pair.cables[0].setModeAfter('pg_advisory_xact_lock((', 'pass')
+      const cuttingOff = pair
+        .node(0)
+        .once.graphql('mutation { logoutAllDevices { endedSessions } }', {
+          token: phone.accessToken,
+        })
+      await hasLocked
+      pair.cables[0].abandon()
+      const since = performance.now()
+      await until(async () => {
+        const answer = await pair.node(1).once.graphql(LOGIN, { variables: ADA })
+        return answer.errors.length === 0
+      }, 2 * RECOVERY_MS)
+      expect(performance.now() - since).toBeLessThan(RECOVERY_MS)
+      expect((await cuttingOff).status).toBe(503)
     })
   })
 })

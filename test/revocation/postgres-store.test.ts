@@ -473,6 +473,8 @@ describe('revocations that are asked for at the same time', () => {
     )
     const runner = node.dataSource.createQueryRunner()
     await runner.startTransaction()
+    // As somebody else's tool may, which has no time limit.
+    await runner.query(`set local idle_in_transaction_session_timeout = 0`)
     await runner.query(`select 1 from session where id = $1 for update`, [held!.session.id])
 
     const made = await Promise.allSettled(
