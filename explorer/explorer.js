@@ -72,7 +72,7 @@ function startEditor(container) {
   )
 }
 
-async function fetchForEditor(request, { headers } = {}) {
+async function fetchForEditor(request, { headers = {} } = {}) {
   return isSubscription(request)
     ? listenForEditor(request, headers)
     : sendForEditor(request, headers)

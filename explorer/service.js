@@ -45,7 +45,7 @@ export async function send(request, headers = {}) {
  *   whatever ended it.
  * @returns what ends it.
  */
-export function subscribe(request, headers = {}, sink) {
+export function subscribe(request, headers, sink) {
   const ownToken = chooseToken(headers)
   const authorization = ownToken ? `Bearer ${ownToken}` : findAuthorization(headers)
   const client = graphqlWs.createClient({

@@ -83,7 +83,11 @@ interface Claims {
   readonly issuedAt?: Date
 }
 
-function signToken(secret: string, { userId, sessionId, issuedAt = new Date() }: Claims): string {
+/** An authentic token, if this is the service's secret; nobody need have signed in. */
+export function signToken(
+  secret: string,
+  { userId, sessionId, issuedAt = new Date() }: Claims,
+): string {
   const sign = createTokenSigner({
     keys: createKeyRing({ signWith: secret }),
     issuer: 'portcullis',
