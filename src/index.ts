@@ -6,6 +6,7 @@
 import type { EntitySchema, MigrationInterface } from 'typeorm'
 import { Revocation1763769600000 } from '../migrations/1763769600000-revocation.ts'
 import { RevocationEntity, RevocationEventEntity } from './revocation/entities.ts'
+import { inPlace } from './revocation/table-names.ts'
 
 // Everything at once
 export { createPortcullis } from './portcullis.ts'
@@ -76,12 +77,12 @@ export const revocationEntities: readonly EntitySchema[] = [RevocationEntity, Re
 /**
  * The migrations of {@link PostgresRevocationStore}, to spread into the `migrations` of your `DataSource`.
  *
- * They make `revocation` and `revocation_event` and touch nothing else. A release may add to the list, never change what
- * was in it: run your migrations after an update.
+ * They make `revocation` and `revocation_event`, where its `schema` and `entityPrefix` put them, and touch nothing else. A
+ * release may add to the list, never change what was in it: run your migrations after an update.
  */
 export const revocationMigrations: ReadonlyArray<new () => MigrationInterface> = [
   Revocation1763769600000,
-]
+].map(inPlace)
 
 // For an Apollo Server of yours
 export { applyAuthDirective, listUndeclaredRootFields } from './graphql/auth-directive.ts'

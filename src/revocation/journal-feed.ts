@@ -9,6 +9,7 @@ import type { TakeEntry } from './copied-entries.ts'
 import * as sql from './postgres-sql.ts'
 import type { Revocation } from './revocation.ts'
 import type { RevocationEventKind } from './store.ts'
+import { nameTables } from './table-names.ts'
 
 /** A place in the journal: the transactions that had not ended when it was read so far. */
 export interface JournalPosition {
@@ -48,6 +49,8 @@ export interface JournalFeedOptions {
 export class JournalFeed {
   readonly #client: Client
   readonly #timeLimitMs: number
+  /** Writes the names that our tables have in this `DataSource`. */
+  readonly #sql: (text: string) => string
 
   /** @throws when the database cannot be reached in time. */
   static async open(dataSource: DataSource, options: JournalFeedOptions): Promise<JournalFeed> {
@@ -59,7 +62,7 @@ export class JournalFeed {
       if (processId !== own) options.onHint(payload)
     })
 
-    const feed = new JournalFeed(client, options)
+    const feed = new JournalFeed(client, options, (text) => nameTables(dataSource, text))
     try {
       await client.connect()
       await client.query({ text: sql.listen, ...feed.#limit() })
@@ -70,16 +73,22 @@ export class JournalFeed {
     }
   }
 
-  private constructor(client: Client, { timeLimitMs }: JournalFeedOptions) {
+  private constructor(
+    client: Client,
+    { timeLimitMs }: JournalFeedOptions,
+    nameOurTables: (text: string) => string,
+  ) {
     this.#client = client
     this.#timeLimitMs = timeLimitMs
+    this.#sql = nameOurTables
   }
 
   /** Reads what was committed behind a position; without one nothing, for a start. */
   async read(from: JournalPosition | null): Promise<FeedExtract> {
     const values = from ? [String(from.xmax), from.underWay] : [MAX_TRANSACTION_ID, []]
     const { rows } = await this.#client.query<JournalRow>({
-      ...sql.readJournal,
+      name: sql.readJournal.name,
+      text: this.#sql(sql.readJournal.text),
       values,
       ...this.#limit(),
     })
@@ -97,7 +106,7 @@ export class JournalFeed {
 
   /** Reads everything in force that was made since an instant, or ever. */
   async copyInForce(since: Date | null, take: TakeEntry): Promise<void> {
-    const stream = this.#client.query(copyTo(sql.copyInForce(since)))
+    const stream = this.#client.query(copyTo(this.#sql(sql.copyInForce(since))))
     const silence = setTimeout(() => {
       stream.destroy(new Error(`It did not go on in time (${this.#timeLimitMs} ms)`))
     }, this.#timeLimitMs)

@@ -16,6 +16,7 @@ import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
 import * as sql from './postgres-sql.ts'
 import type { StoreClock } from './store-clock.ts'
+import { assertColumnNames, nameTables } from './table-names.ts'
 import type {
   EventCursor,
   JournalExtract,
@@ -67,7 +68,8 @@ export interface PostgresRevocationStoreOptions {
 }
 
 /**
- * The blacklist and its journal in PostgreSQL, through a TypeORM `DataSource` that has their entities and migrations.
+ * The blacklist and its journal in PostgreSQL, through a TypeORM `DataSource` that has their entities and migrations. The
+ * tables are where its `schema` and `entityPrefix` put them.
  */
 export class PostgresRevocationStore implements RevocationStore {
   readonly maxTokenLifetimeSeconds: number
@@ -77,8 +79,10 @@ export class PostgresRevocationStore implements RevocationStore {
   readonly #clock: StoreClock
   readonly #writer: PostgresWriter
 
+  /** @throws `TypeError` when a naming strategy of the `DataSource` renames columns of ours. */
   constructor(dataSource: DataSource, options: PostgresRevocationStoreOptions = {}) {
     this.maxTokenLifetimeSeconds = options.maxTokenLifetimeSeconds ?? DEFAULT_TOKEN_LIFETIME_SECONDS
+    if (dataSource.isInitialized) assertColumnNames(dataSource)
     this.#dataSource = dataSource
     this.#options = options
     // One that was not started hears of this node's own revocations.
@@ -172,12 +176,12 @@ export class PostgresRevocationStore implements RevocationStore {
     suspensionId: string,
     { by, note = null }: RestorationTrace,
   ): Promise<void> {
-    await manager.query(sql.journalReinstatement, [suspensionId, by, note])
+    await manager.query(this.#sql(sql.journalReinstatement), [suspensionId, by, note])
   }
 
   async findById(id: string): Promise<Revocation | null> {
     return runTransaction(this.#dataSource, async (manager) => {
-      const [found] = await manager.query<Revocation[]>(sql.findById, [id])
+      const [found] = await manager.query<Revocation[]>(this.#sql(sql.findById), [id])
       return found ?? null
     })
   }
@@ -187,10 +191,10 @@ export class PostgresRevocationStore implements RevocationStore {
     { by, note = null }: RestorationTrace,
   ): Promise<RestorationOutcome | null> {
     const outcome = await runTransaction(this.#dataSource, async (manager) => {
-      const [restored] = await manager.query<Revocation[]>(sql.restore, [id, by, note])
+      const [restored] = await manager.query<Revocation[]>(this.#sql(sql.restore), [id, by, note])
       if (restored) return { revocation: restored, alreadyRestored: false }
 
-      const [before] = await manager.query<Revocation[]>(sql.findRestored, [id])
+      const [before] = await manager.query<Revocation[]>(this.#sql(sql.findRestored), [id])
       return before ? { revocation: before, alreadyRestored: true } : null
     })
     this.announce(null)
@@ -244,7 +248,7 @@ export class PostgresRevocationStore implements RevocationStore {
       for (const part of [from, { id: '0', upTo: end, seen: from.upTo }]) {
         const values = [...filterValues(filter), part.id, part.upTo, part.seen]
         const left = limit - events.length
-        const rows = await manager.query<EventRow[]>(sql.readEvents, [...values, left])
+        const rows = await manager.query<EventRow[]>(this.#sql(sql.readEvents), [...values, left])
         events.push(...rows.map((row) => toEvent(row, { ...part, id: row.id })))
         const last = events.at(-1)
         if (rows.length === left && last) return { events, place: last.place }
@@ -260,8 +264,10 @@ export class PostgresRevocationStore implements RevocationStore {
   async deleteExpired(limit: number): Promise<number> {
     const { journalRetentionDays = 90 } = this.#options
     return runTransaction(this.#dataSource, async (manager) => {
-      const [, entries] = await manager.query<[unknown, number]>(sql.deleteExpired, [limit])
-      const [, events] = await manager.query<[unknown, number]>(sql.deleteOldEvents, [
+      const [, entries] = await manager.query<[unknown, number]>(this.#sql(sql.deleteExpired), [
+        limit,
+      ])
+      const [, events] = await manager.query<[unknown, number]>(this.#sql(sql.deleteOldEvents), [
         limit,
         journalRetentionDays,
       ])
@@ -273,7 +279,8 @@ export class PostgresRevocationStore implements RevocationStore {
   async #find(keys: readonly RevocationKey[]): Promise<readonly Found[]> {
     const { checkTimeoutMs = DEFAULT_CHECK_TIMEOUT_MS } = this.#options
     try {
-      const rows = await read<FoundRow>(this.#dataSource, sql.findByKeys, [keys], checkTimeoutMs)
+      const statement = { ...sql.findByKeys, text: this.#sql(sql.findByKeys.text) }
+      const rows = await read<FoundRow>(this.#dataSource, statement, [keys], checkTimeoutMs)
       const [{ now }] = rows as [FoundRow]
       this.#clock.observe(now)
       const found = rows.flatMap(({ now: _now, key, ...entry }) =>
@@ -289,16 +296,21 @@ export class PostgresRevocationStore implements RevocationStore {
     }
   }
 
+  /** A statement with the names that our tables have in this `DataSource`. */
+  #sql(text: string): string {
+    return nameTables(this.#dataSource, text)
+  }
+
   async #list<Item>(text: string, first: number, values: readonly unknown[]): Promise<Page<Item>> {
     return runTransaction(this.#dataSource, async (manager) => {
-      const rows = await manager.query<Item[]>(text, [...values, first + 1])
+      const rows = await manager.query<Item[]>(this.#sql(text), [...values, first + 1])
       return { items: rows.slice(0, first), hasNextPage: rows.length > first }
     })
   }
 
   async #count(text: string, filter: RevocationFilter): Promise<number> {
     return runTransaction(this.#dataSource, async (manager) => {
-      const [row] = await manager.query<[{ count: number }]>(text, filterValues(filter))
+      const [row] = await manager.query<[{ count: number }]>(this.#sql(text), filterValues(filter))
       return row.count
     })
   }

@@ -10,6 +10,7 @@ import { forgetAt } from './retention.ts'
 import type { Revocation, RevocationTarget } from './revocation.ts'
 import type { StoreClock } from './store-clock.ts'
 import type { RevocationOutcome, RevocationRequest } from './store.ts'
+import { nameTables } from './table-names.ts'
 
 /** Whoever keeps sessions beside the blacklist: they end in the revocation's own transaction. */
 export interface SessionKeeper {
@@ -95,7 +96,7 @@ export class PostgresWriter {
     target: CutOffTarget,
   ): Promise<Revocation | null> {
     const kept = target.scope === 'SUBJECT' ? (target.keptSessionId ?? null) : null
-    const [found] = await manager.query<Revocation[]>(sql.findLatestCutOff, [
+    const [found] = await manager.query<Revocation[]>(this.#sql(sql.findLatestCutOff), [
       keyOfTarget(target),
       kept,
     ])
@@ -162,7 +163,10 @@ export class PostgresWriter {
     // Again for those where somebody else was quicker, between the two statements.
     while (found.size < requests.size) {
       const keys = [...requests.keys()].filter((key) => !found.has(key))
-      const rows = await manager.query<[StandingRow, ...StandingRow[]]>(sql.findStanding, [keys])
+      const rows = await manager.query<[StandingRow, ...StandingRow[]]>(
+        this.#sql(sql.findStanding),
+        [keys],
+      )
       const [{ now }] = rows
       this.#options.clock.observe(now)
       for (const { now: _now, key, ...entry } of rows) {
@@ -217,7 +221,9 @@ export class PostgresWriter {
 
   /** @param keys - Of the cut-offs to come after; `null` for all. */
   async #nextInstant(manager: EntityManager, keys: readonly RevocationKey[] | null): Promise<Date> {
-    const [row] = await manager.query<[{ now: Date; instant: Date }]>(sql.nextInstant, [keys])
+    const [row] = await manager.query<[{ now: Date; instant: Date }]>(this.#sql(sql.nextInstant), [
+      keys,
+    ])
     this.#options.clock.observe(row.now)
     return row.instant
   }
@@ -249,7 +255,12 @@ export class PostgresWriter {
       ] as const
     })
     const columns = rows[0]?.map((_, column) => rows.map((row) => row[column]))
-    return manager.query<FoundEntry[]>(sql.add, columns)
+    return manager.query<FoundEntry[]>(this.#sql(sql.add), columns)
+  }
+
+  /** A statement with the names that our tables have in this `DataSource`. */
+  #sql(text: string): string {
+    return nameTables(this.#options.dataSource, text)
   }
 }
 
