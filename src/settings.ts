@@ -82,6 +82,7 @@ const environment = z.object({
     .string()
     .refine((password) => [...password].length >= 8, 'expected at least 8 characters')
     .refine((password) => Buffer.byteLength(password) <= 1024, 'expected at most 1024 bytes')
+    .refine((password) => !password.includes('\uFFFD'), 'expected UTF-8')
     .optional(),
   REVOCATION_CHECK: z
     .enum(['database', 'replica'], 'expected database or replica')

@@ -366,6 +366,7 @@ describe('keys', () => {
     ],
     ['a password that is too short', { ADMIN_PASSWORD: 'sesame' }, 'sesame'],
     ['a password that is too long', { ADMIN_PASSWORD: 'sesame'.repeat(200) }, 'sesame'],
+    ['a password that was no UTF-8', { ADMIN_PASSWORD: 'a sesame\ufffd' }, 'sesame'],
     ['a database with its password', { DATABASE_URL: 'mysql://root:sesame@localhost' }, 'sesame'],
     [
       'a database whose password cannot be decoded',

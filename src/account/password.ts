@@ -5,11 +5,14 @@ import { BadInputError } from '../errors.ts'
 const MIN_CHARACTERS = 8
 const MAX_BYTES = 1024
 
+/** Half of a surrogate pair: UTF-8 has none, so all halves would become the same character, and open the account. */
+const LONE_SURROGATE = /\p{Cs}/u
+
 /** argon2id with 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet). */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
 
 /**
- * Refuses a new password that is too short, too long or among the most used ones.
+ * Refuses a new password that is too short, too long, no well-formed text, or among the most used ones.
  *
  * @param argument - The argument to name in the error.
  * @throws {@link BadInputError}
@@ -22,6 +25,13 @@ export function checkNewPassword(newPassword: string, argument: string): void {
   }
   if (Buffer.byteLength(password) > MAX_BYTES) {
     throw new BadInputError(argument, 'TOO_LONG', `Choose at most ${MAX_BYTES} bytes`)
+  }
+  if (LONE_SURROGATE.test(password)) {
+    throw new BadInputError(
+      argument,
+      'FORBIDDEN_CHARACTERS',
+      'A password has no halves of characters (lone surrogates)',
+    )
   }
   if (commonPasswords.test(password) || commonPasswords.test(password.toLowerCase())) {
     throw new BadInputError(
@@ -45,7 +55,7 @@ let decoy: Promise<string> | undefined
  */
 export async function isPassword(password: string, passwordHash: string | null): Promise<boolean> {
   const typed = normalize(password)
-  if (Buffer.byteLength(typed) > MAX_BYTES) return false
+  if (Buffer.byteLength(typed) > MAX_BYTES || LONE_SURROGATE.test(typed)) return false
 
   decoy ??= hashPassword('nobody has this password')
   const nobody = await decoy

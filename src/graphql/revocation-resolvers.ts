@@ -12,7 +12,8 @@ import type {
 } from '../revocation/store.ts'
 import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
-import type { TokenVerifier } from '../token/verifier.ts'
+import { readPastedToken } from '../token/bearer.ts'
+import type { IdentifiedToken, TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
 import { isAdmin } from './authentication.ts'
 import type { Authentication } from './authentication.ts'
@@ -82,6 +83,15 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     return outcome
   }
 
+  function identifyPasted(given: string): { text: string; identified: IdentifiedToken | null } {
+    const text = readPastedToken(given)
+    const identified = tokens.identify(text)
+    // What cannot be verified is revoked as it was meant: a stray blank alone says that something else was.
+    const isDoubtful =
+      identified?.kind === 'UNVERIFIED' && text !== given && !/[\r\n]|bearer/i.test(given)
+    return { text, identified: isDoubtful ? null : identified }
+  }
+
   const logout: Resolve = async (_parent, _args, { auth }) => {
     const caller = await auth.authenticate(WHOEVER_SIGNED_IN)
     const { sessionId, subject } = caller
@@ -117,7 +127,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
       by,
     }
 
-    const identified = tokens.identify(args.token)
+    const { text, identified } = identifyPasted(args.token)
     if (identified?.kind === 'VERIFIED') {
       const { token } = identified
       if (identified.isExpired) {
@@ -132,7 +142,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
       return { verified: false, ...(await revoke('revocation', auth, { target, ...why })) }
     }
 
-    const opaque = await options.findOpaqueToken?.(args.token)
+    const opaque = await options.findOpaqueToken?.(text)
     if (!opaque) {
       throw new BadInputError(
         'token',
@@ -202,10 +212,10 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     return outcome
   }
 
-  const tokenStatus: Resolve<{ token: string }> = async (_parent, { token: text }, { auth }) => {
+  const tokenStatus: Resolve<{ token: string }> = async (_parent, args, { auth }) => {
     await auth.authenticate(ADMIN)
 
-    const identified = tokens.identify(text)
+    const { identified } = identifyPasted(args.token)
     if (identified === null) return { state: 'INVALID' }
     if (identified.kind === 'UNVERIFIED') {
       return { state: 'INVALID', revocation: await revocations.findByDigest(identified.digest) }
@@ -249,6 +259,9 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
       tokenId: ({ tokenId, digest }: Revocation) => tokenId ?? digest,
       note: ({ note }: Revocation, _args: object, { auth }: AuthContext) =>
         isAdmin(auth.caller) ? note : null,
+      // A person may know what they did themselves; of others, only that it was done.
+      revokedBy: ({ revokedBy, subject }: Revocation, _args: object, { auth }: AuthContext) =>
+        isAdmin(auth.caller) || revokedBy === subject ? revokedBy : null,
     },
     Query: { tokenStatus, revocations: listRevocations, revocationEvents: listEvents },
     Mutation: { logout, logoutAllDevices, revokeToken, revokeUser, revokeEveryone, restore },

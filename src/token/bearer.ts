@@ -1,5 +1,13 @@
 import { TokenInvalidError } from '../errors.ts'
 
+/** Reads a token that a person pasted: line breaks and blanks around it are no part of it, nor is the scheme. */
+export function readPastedToken(text: string): string {
+  return text
+    .trim()
+    .replace(/^authorization\s*:\s*/i, '')
+    .replace(/^bearer\s+/i, '')
+}
+
 /**
  * Reads the token from an `Authorization` header.
  *

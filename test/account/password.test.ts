@@ -15,7 +15,7 @@ function faultOf(password: string): unknown {
     reason: expect.any(String),
   })
   expect(message).toMatch(
-    /^(Choose at (least 8 characters|most 1024 bytes)|This password is known from leaks; .*)$/,
+    /^(Choose at (least 8 characters|most 1024 bytes)|This password is known from leaks; .*|A password has no halves of characters .*)$/,
   )
   return extensions.reason
 }
@@ -29,6 +29,8 @@ describe('a new password', () => {
     ['1,025 bytes', 'q'.repeat(1025), 'TOO_LONG'],
     ['257 characters of four bytes', '🏰'.repeat(257), 'TOO_LONG'],
     ['a million characters', 'q'.repeat(1_000_000), 'TOO_LONG'],
+    ['nine halves of characters', '\ud83d'.repeat(9), 'FORBIDDEN_CHARACTERS'],
+    ['half of a character at its end', 'a gate of iron\ude00', 'FORBIDDEN_CHARACTERS'],
   ])('is refused with %s', (_what, password, fault) => {
     expect(faultOf(password)).toBe(fault)
   })
@@ -94,6 +96,13 @@ describe('a stored password', () => {
     ]) {
       expect(await isPassword(wrong, hash)).toBe(false)
     }
+  })
+
+  it('is never opened by halves of characters, which all become the same in UTF-8', async () => {
+    const hash = await hashPassword('\ud83d'.repeat(9))
+
+    expect(await isPassword('\ud83d'.repeat(9), hash)).toBe(false)
+    expect(await isPassword('\ude00'.repeat(9), hash)).toBe(false)
   })
 
   it('counts to its last byte: neither a NUL nor its length cuts it', async () => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { hash } from '@node-rs/argon2'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { login, passwordOf, register } from '../support/people.ts'
 import type { SignIn } from '../support/people.ts'
@@ -341,6 +342,51 @@ describe('user', () => {
   })
 })
 
+describe('a password of halves of characters', () => {
+  const HALVES = '\ud83d'.repeat(9)
+
+  it.each([
+    ['high halves', HALVES],
+    ['low halves', '\ude00'.repeat(9)],
+    ['halves in the wrong order', '\ude00\ud83d'.repeat(9)],
+    ['one half among sound characters', 'a gate of iron\ud83d'],
+  ])('is refused as a new one: %s', async (_what, password) => {
+    const variables = { email: 'halves@example.com', password }
+    expectFault(
+      await ask(
+        'mutation ($email: String!, $password: String!) { register(email: $email, password: $password) { tokenType } }',
+        variables,
+      ),
+      'password',
+      'FORBIDDEN_CHARACTERS',
+    )
+    const changed = await service.graphql(
+      `mutation ($current: String!, $password: String!) {
+         changePassword(currentPassword: $current, newPassword: $password) { tokenType }
+       }`,
+      { token: ada.accessToken, variables: { current: passwordOf('ada'), password } },
+    )
+    expectFault(changed, 'newPassword', 'FORBIDDEN_CHARACTERS')
+  })
+
+  it('opens no account, not even one that was made with other halves before', async () => {
+    await service.database.query(
+      `insert into account (id, email, password_hash, roles, created_at)
+       values ($1, 'old-halves@example.com', $2, '{USER}', now())`,
+      [randomUUID(), await hash(HALVES)],
+    )
+    rows = await countRows()
+
+    for (const password of [HALVES, '\ude00'.repeat(9)]) {
+      const { errors } = await ask(
+        'mutation ($password: String!) { login(email: "old-halves@example.com", password: $password) { tokenType } }',
+        { password },
+      )
+      expect(errors[0]?.extensions.reason).toBe('INVALID_CREDENTIALS')
+    }
+  })
+})
+
 describe('tokenStatus', () => {
   it.each(['', 'x', 'a.b.c', 'a\0b', 'A'.repeat(43), HUGE])(
     'says INVALID of what is no token of ours (case %#)',
@@ -415,21 +461,62 @@ describe.each(['revocations', 'revocationEvents'])('%s', (list) => {
     '2026-13-01T00:00:00Z',
     '+275760-09-13T00:00:00Z',
     '2026-11-22T09:30:00Z\0',
+    // The list of the scalar's specification, and its kin.
+    '2011-08-30T13:22:53.108-03',
+    '2011-08-30T13:22:53.108',
+    '2011-08-30T13:22:53.108-00:00',
+    '2011-08-30T13:22:53.108+03:30:15',
+    '2011-08-30T24:22:53.108Z',
+    '2010-02-30T21:22:53.108Z',
+    '2010-02-11T21:22:53.108Z+25:11',
+    '2010-02-11T21:22:53.108+25:11',
+    '2026-02-30T00:00:00Z',
+    '2026-02-29T00:00:00Z',
+    '1900-02-29T00:00:00Z',
+    '2026-04-31T00:00:00Z',
+    '2026-11-31T00:00:00+01:00',
+    '2026-00-10T00:00:00Z',
+    '2026-10-00T00:00:00Z',
+    '2026-10-32T00:00:00Z',
+    '2026-11-22T24:00:00Z',
+    '2026-11-22T23:60:00Z',
+    '2016-12-31T23:59:60Z',
+    '2016-12-31T23:59:60.5+00:00',
+    '2026-11-22T09:30:00+24:00',
+    '2026-11-22T09:30:00+10:60',
+    '2026-11-22T09:30:00-24:00',
+    '-2026-11-22T09:30:00Z',
+    '12026-11-22T09:30:00Z',
+    '2026-11-22 09:30:00Z',
+    ' 2026-11-22T09:30:00Z',
+    '2026-W47-7T09:30:00Z',
+    '２０２６-11-22T09:30:00Z',
     1_700_000_000,
     true,
     {},
   ])('refuses %j as an instant', async (since) => {
     expectRefused(await ask(source, { filter: { since } }))
+    const literal = typeof since === 'object' ? '{}' : JSON.stringify(since)
+    for (const name of ['since', 'until']) {
+      expectRefused(await ask(`{ ${list}(filter: { ${name}: ${literal} }) { totalCount } }`))
+    }
   })
 
-  it.each(['0000-01-01T00:00:00Z', '9999-12-31T23:59:59.999Z', '2026-11-22T09:30:00+14:00'])(
-    'takes %s as an instant',
-    async (instant) => {
-      for (const name of ['since', 'until']) {
-        expect((await ask(source, { filter: { [name]: instant } })).errors).toEqual([])
-      }
-    },
-  )
+  it.each([
+    '0000-01-01T00:00:00Z',
+    '9999-12-31T23:59:59.999Z',
+    '2026-11-22T09:30:00+14:00',
+    '2024-02-29T23:59:59Z',
+    '2000-02-29T00:00:00.123456789-23:59',
+    '2026-11-22t09:30:00z',
+    '2026-11-22T09:30:00+00:00',
+  ])('takes %s as an instant', async (instant) => {
+    for (const name of ['since', 'until']) {
+      expect((await ask(source, { filter: { [name]: instant } })).errors).toEqual([])
+      const literal = `{ ${list}(filter: { ${name}: "${instant}" }) { totalCount } }`
+      expect((await ask(literal)).errors).toEqual([])
+    }
+  })
 
   it('refuses what is no member of the filter', async () => {
     expectRefused(await ask(source, { filter: { password: 'x' } }))

@@ -300,6 +300,104 @@ describe('a note', () => {
   })
 })
 
+describe('who revoked', () => {
+  const SIGN_OUT = 'mutation { logout { revocation { reason revokedBy } } }'
+
+  it.each([
+    ['revokeUser', 'revokeUser(userId: $user) { alreadyRevoked }'],
+    ['revokeSession', 'revokeSession(id: $session) { alreadyRevoked }'],
+    ['suspendUser', 'suspendUser(userId: $user) { alreadySuspended }'],
+    ['setUserRoles', 'setUserRoles(userId: $user, roles: [ADMIN]) { alreadySet }'],
+  ])('is not told to the holder of a token that an admin revoked: %s', async (act, mutation) => {
+    const { accessToken, sessionId, userId } = await register(service, `henrietta-${act}`)
+    const declared = act === 'revokeSession' ? '$session: ID!' : '$user: ID!'
+    await ask(`mutation (${declared}) { ${mutation} }`, { user: userId, session: sessionId })
+
+    const { data } = await service.graphql(SIGN_OUT, { token: accessToken })
+    const { errors } = await service.graphql('{ me { id } }', { token: accessToken })
+
+    expect(data.logout.revocation).toEqual({ reason: expect.any(String), revokedBy: null })
+    expect(JSON.stringify(errors)).not.toContain(admin.userId)
+  })
+
+  it('is not told to the owner of a session that an admin ended', async () => {
+    const laptop = await register(service, 'irene')
+    const phone = await login(service, 'irene', 'phone')
+    await ask('mutation ($id: ID!) { revokeSession(id: $id) { alreadyRevoked } }', {
+      id: phone.sessionId,
+    })
+    const again =
+      'mutation ($id: ID!) { revokeSession(id: $id) { alreadyRevoked revocation { reason revokedBy } } }'
+
+    const { revokeSession } = await ask(again, { id: phone.sessionId }, laptop)
+
+    expect(revokeSession).toEqual({
+      alreadyRevoked: true,
+      revocation: { reason: 'revoked_by_admin', revokedBy: null },
+    })
+    expect((await ask(again, { id: phone.sessionId })).revokeSession.revocation.revokedBy).toBe(
+      admin.userId,
+    )
+  })
+
+  it('is told to a person who did it, and to admins', async () => {
+    const phone = await register(service, 'judith')
+
+    const { logout } = await ask(SIGN_OUT, {}, phone)
+    const { revocations } = await ask(
+      'query ($id: ID!) { revocations(filter: { subject: $id }) { edges { node { revokedBy } } } }',
+      { id: phone.userId },
+    )
+
+    expect(logout.revocation.revokedBy).toBe(phone.userId)
+    expect(revocations.edges).toEqual([{ node: { revokedBy: phone.userId } }])
+  })
+})
+
+describe('a token that was pasted', () => {
+  const SPELLINGS: ReadonlyArray<readonly [what: string, spell: (token: string) => string]> = [
+    ['with a line break behind it', (token) => `${token}\n`],
+    ['with blanks and a line break of Windows around it', (token) => ` \t${token}\r\n`],
+    ['with the scheme before it', (token) => `Bearer ${token}`],
+    ['with the scheme in small letters, and more blanks', (token) => ` bearer \t ${token} `],
+    ['with the whole header before it', (token) => `Authorization: Bearer ${token}\r\n`],
+    ['with a blank that does not break', (token) => `\u00a0${token}\ufeff\n`],
+  ]
+
+  it.each(SPELLINGS)('is known to tokenStatus %s', async (_what, spell) => {
+    const { tokenStatus } = await ask(
+      'query ($token: String!) { tokenStatus(token: $token) { state subject } }',
+      { token: spell(ada.accessToken) },
+    )
+
+    expect(tokenStatus).toEqual({ state: 'ACTIVE', subject: ada.userId })
+  })
+
+  it.each(SPELLINGS)('is revoked by revokeToken %s', async (what, spell) => {
+    const phone = await login(service, 'ada', what)
+    const laptop = await login(service, 'ada', 'laptop')
+    const forged = forgedTokenOf(phone)
+    const source =
+      'mutation ($token: String!) { revokeToken(token: $token) { verified revocation { scope } } }'
+
+    const answers: unknown[] = []
+    for (const token of [phone.accessToken, laptop.refreshToken, forged]) {
+      answers.push((await ask(source, { token: spell(token) })).revokeToken)
+    }
+
+    expect(answers).toEqual([
+      { verified: true, revocation: { scope: 'TOKEN' } },
+      { verified: true, revocation: { scope: 'SESSION' } },
+      { verified: false, revocation: { scope: 'TOKEN' } },
+    ])
+    const { tokenStatus } = await ask(
+      'query ($token: String!) { tokenStatus(token: $token) { state } }',
+      { token: phone.accessToken },
+    )
+    expect(tokenStatus.state).toBe('REVOKED')
+  })
+})
+
 describe('tokenStatus', () => {
   async function statusOf(token: string): Promise<any> {
     const data = await ask(
