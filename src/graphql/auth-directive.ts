@@ -18,7 +18,8 @@ import type {
   GraphQLObjectType,
   GraphQLSchema,
 } from 'graphql'
-import { RevocationUnavailableError } from '../errors.ts'
+import { RevocationUnavailableError, TokenExpiredError, TokenRevokedError } from '../errors.ts'
+import { admitSource, endAdmitted, isSource } from './admitted-sources.ts'
 import type { Authentication, Caller } from './authentication.ts'
 import type { Demand } from './demand.ts'
 
@@ -47,7 +48,8 @@ export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
       const demand = findDemand(schema, type, type.getFields()[fieldName] as Field)
       const isEvent = type === schema.getSubscriptionType()
       const guarded = demand === null ? field : guard(field, demand, { isEvent })
-      return isEvent || type === schema.getMutationType() ? startAnew(guarded) : guarded
+      if (isEvent) return endWithToken(startAnew(guarded))
+      return type === schema.getMutationType() ? startAnew(guarded) : guarded
     },
   })
 }
@@ -174,7 +176,13 @@ function guard(
     return (source, args, context, info) => {
       const auth = readAuthentication(context)
       if (auth.isMet(demand)) return next(source, args, context, info)
-      return authenticate(auth, demand).then(() => next(source, args, context, info))
+      return authenticate(auth, demand).then(
+        () => next(source, args, context, info),
+        (refusal: unknown) => {
+          if (endsEvents(refusal)) endAdmitted(auth, info.operation)
+          throw refusal
+        },
+      )
     }
   }
 
@@ -184,6 +192,25 @@ function guard(
     resolve: guarded(resolve, isEvent ? askUntilAnswered : ask),
     ...(isEvent && { subscribe: guarded(subscribe, ask) }),
   }
+}
+
+/** Has the events of a subscription end when one of them is refused because of its token. */
+function endWithToken(field: FieldConfig): FieldConfig {
+  const { subscribe } = field
+  if (!subscribe) return field
+  return {
+    ...field,
+    async subscribe(source, args, context: Partial<AuthContext> | undefined, info) {
+      const events: unknown = await subscribe(source, args, context as AuthContext, info)
+      if (!context?.auth || !isSource(events)) return events
+      return admitSource(events, context.auth, info.operation)
+    },
+  }
+}
+
+/** Whether a token that admitted a subscription will admit no more of its events. */
+function endsEvents(refusal: unknown): boolean {
+  return refusal instanceof TokenRevokedError || refusal instanceof TokenExpiredError
 }
 
 async function ask(auth: Authentication, demand: Demand): Promise<Caller> {

@@ -1,7 +1,8 @@
 import type { IResolvers } from '@graphql-tools/utils'
 import { Bell } from '../bell.ts'
 import { RevocationUnavailableError } from '../errors.ts'
-import type { LiveConnection, LiveOperation } from '../live/live-connection.ts'
+import { LiveOperation } from '../live/live-connection.ts'
+import type { LiveConnection } from '../live/live-connection.ts'
 import { countByKind } from '../live/live-connections.ts'
 import type {
   LiveConnectionCount,
@@ -54,9 +55,14 @@ export function createLiveResolvers({
   async function subscribeToEnd(
     _parent: unknown,
     _args: object,
-    { auth, operation }: LiveContext,
+    { auth, operation }: AuthContext & Partial<LiveContext>,
   ): Promise<AsyncIterable<object>> {
     await auth.authenticate()
+    if (!(operation instanceof LiveOperation)) {
+      throw new TypeError(
+        'expected a GraphQL context with `operation`, got none: serve sessionEnded with live.webSocketOptions or live.eventStreamOptions',
+      )
+    }
 
     return createEventSource(async function* tellEnd(signal) {
       const closed = new Promise((resolve) => {
@@ -129,18 +135,19 @@ function followJournal(
   return createEventSource(async function* readOn(signal) {
     const news = new Bell()
     const unwatch = revocations.watch({ grew: () => news.ring(), missed: () => news.ring() })
-    signal.addEventListener('abort', () => {
-      unwatch()
-      news.ring()
-    })
+    signal.addEventListener('abort', () => news.ring())
 
-    let place = after
-    while (!signal.aborted) {
-      const request = { after: place, filter, limit: LINES_A_READ }
-      const { events, place: next } = await readIfAvailable(revocations, request)
-      for (const event of events) yield { revocationEvents: event }
-      place = next
-      if (events.length < LINES_A_READ) await news.wait(READ_INTERVAL_MS)
+    try {
+      let place = after
+      while (!signal.aborted) {
+        const request = { after: place, filter, limit: LINES_A_READ }
+        const { events, place: next } = await readIfAvailable(revocations, request)
+        for (const event of events) yield { revocationEvents: event }
+        place = next
+        if (events.length < LINES_A_READ) await news.wait(READ_INTERVAL_MS)
+      }
+    } finally {
+      unwatch()
     }
   })
 }
