@@ -44,6 +44,7 @@ export function createAccountResolvers({
   reauthentication,
 }: AccountResolverOptions): IResolvers {
   const recentUser = demandRecent(USER, reauthentication?.maxAgeSeconds)
+  const recentAdmin = demandRecent(ADMIN, reauthentication?.adminMaxAgeSeconds)
 
   async function me(_parent: unknown, _args: object, { auth }: ServiceContext): Promise<Account> {
     return getCallersAccount(await auth.authenticate())
@@ -131,7 +132,7 @@ export function createAccountResolvers({
     args: UserArgs,
     { auth, ipAddress }: ServiceContext,
   ): Promise<object> {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const reason = readReason(args.reason, 'account_suspended')
     const note = readNote(args.note)
 
@@ -147,7 +148,7 @@ export function createAccountResolvers({
     args: UserArgs,
     { auth, ipAddress }: ServiceContext,
   ): Promise<object> {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const note = readNote(args.note)
 
     const id = readId('userId', args.userId)
@@ -161,7 +162,7 @@ export function createAccountResolvers({
     args: UserArgs & { roles: readonly Role[] },
     { auth, ipAddress }: ServiceContext,
   ): Promise<object> {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const note = readNote(args.note)
     const roles = readRoles(args.roles)
 

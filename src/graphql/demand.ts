@@ -18,13 +18,17 @@ export const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 export const ADMIN: Demand = { requires: ['ADMIN'], accepts: ['ACTIVE'] }
 
 /**
- * How long ago somebody may have signed in who wants to act on all sessions at once, in seconds. A token that does not
- * say when (`auth_time`) is not recent.
+ * How long ago the caller may have signed in for acts that reach far, in seconds. A token that does not say when
+ * (`auth_time`) is not recent.
  */
 export interface ReauthenticationRules {
   /** For the person's own: `logoutAllDevices`, `changePassword`. */
   readonly maxAgeSeconds: number
-  /** For others': `revokeUser`, `revokeEveryone`. */
+  /**
+   * For an admin's acts upon others: `revokeUser`, `revokeEveryone`, `restore`; in the service also `revokeSession` of
+   * another person, `suspendUser`, `reinstateUser`, `setUserRoles`, `createPasswordReset`. Not for `revokeToken`, whose
+   * caller shows the token.
+   */
   readonly adminMaxAgeSeconds: number
 }
 

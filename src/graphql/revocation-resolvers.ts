@@ -186,7 +186,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     args,
     { auth },
   ) => {
-    const { subject: by } = await auth.authenticate(ADMIN)
+    const { subject: by } = await auth.authenticate(recentAdmin)
     const id = readId('revocationId', args.revocationId)
     const note = readNote(args.note)
 

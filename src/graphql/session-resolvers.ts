@@ -9,6 +9,8 @@ import type { IssuedTokens, Sessions } from '../session/sessions.ts'
 import { isAdmin } from './authentication.ts'
 import { readDeviceOf } from './context.ts'
 import type { ServiceContext } from './context.ts'
+import { ADMIN, demandRecent } from './demand.ts'
+import type { ReauthenticationRules } from './demand.ts'
 import { createUnknownIdError, isId, readReason } from './input.ts'
 
 export interface SessionResolverOptions {
@@ -17,6 +19,7 @@ export interface SessionResolverOptions {
   readonly attempts: FailedAttempts
   readonly revocations: RevocationStore
   readonly log: SecurityLog
+  readonly reauthentication?: ReauthenticationRules
 }
 
 /** What `AuthPayload` and `Session` resolve from. */
@@ -36,7 +39,8 @@ export function toAuthPayload({ accessToken, refreshToken, session }: IssuedToke
 }
 
 export function createSessionResolvers(options: SessionResolverOptions): IResolvers {
-  const { sessions, accounts, attempts, revocations, log } = options
+  const { sessions, accounts, attempts, revocations, log, reauthentication } = options
+  const recentAdmin = demandRecent(ADMIN, reauthentication?.adminMaxAgeSeconds)
 
   async function listSessions(
     _parent: unknown,
@@ -90,6 +94,7 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
     const session = isId(args.id) ? await sessions.find(args.id) : null
     const isOwn = session?.subject === caller.subject
     if (!session || (!isOwn && !isAdmin(caller))) throw createUnknownIdError('id')
+    if (!isOwn) await auth.authenticate(recentAdmin)
 
     const reason = readReason(args.reason, isOwn ? 'logout' : 'revoked_by_admin')
     const { subject, id: sessionId } = session

@@ -1,5 +1,14 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { claimsOf, login, passwordOf, refresh, register, whoAmI } from '../support/people.ts'
+import {
+  claimsOf,
+  forgedTokenOf,
+  login,
+  passwordOf,
+  refresh,
+  register,
+  whoAmI,
+} from '../support/people.ts'
 import type { SignIn } from '../support/people.ts'
 import { createDatabase } from '../support/database.ts'
 import { replaceClock } from '../support/database-clock.ts'
@@ -43,6 +52,14 @@ async function age(signIn: SignIn, seconds: number): Promise<SignIn> {
 
 async function ask(query: string, { accessToken }: SignIn, variables = {}): Promise<GraphQLAnswer> {
   return service.graphql(query, { token: accessToken, variables })
+}
+
+async function stateOfTables(): Promise<unknown> {
+  return service.database.query(
+    `select (select json_agg(account order by id) from account) as accounts,
+            (select count(*) from revocation_event) as events,
+            (select json_agg(session order by id) from session) as sessions`,
+  )
 }
 
 function outcomeOf({ data, errors }: GraphQLAnswer): string {
@@ -143,6 +160,61 @@ describe('an admin who signed in a quarter of an hour ago', () => {
     const admin = await age(await login(service, 'admin', 'console'), 14 * MINUTES)
 
     expect(outcomeOf(await ask(REVOKE_USER, admin, { id: userId }))).toBe('done')
+  })
+
+  // Q16, Q55
+  it.each([
+    ['setUserRoles', 'setUserRoles(userId: $user, roles: [USER, ADMIN]) { alreadySet }'],
+    ['suspendUser', 'suspendUser(userId: $user) { alreadySuspended }'],
+    ['reinstateUser', 'reinstateUser(userId: $suspended) { alreadyReinstated }'],
+    ['restore', 'restore(revocationId: $entry) { alreadyRestored }'],
+    ['revokeSession', 'revokeSession(id: $session) { alreadyRevoked }'],
+  ])('may not change what others may, and nothing is changed: %s', async (act, mutation) => {
+    const person = await register(service, `old-${act}`)
+    const other = await register(service, `suspended-${act}`)
+    const recent = await login(service, 'admin', 'console')
+    await ask('mutation ($id: ID!) { suspendUser(userId: $id) { alreadySuspended } }', recent, {
+      id: other.userId,
+    })
+    const { data } = await ask(
+      'mutation ($token: String!) { revokeToken(token: $token) { revocation { id } } }',
+      recent,
+      { token: forgedTokenOf(person) },
+    )
+    const variables = {
+      user: person.userId,
+      suspended: other.userId,
+      session: person.sessionId,
+      entry: data.revokeToken.revocation.id,
+    }
+    const [name = ''] = /\$(\w+)/.exec(mutation)?.slice(1) ?? []
+    const source = `mutation ($${name}: ID!) { ${mutation} }`
+    const old = await age(await login(service, 'admin', 'console'), 15 * MINUTES + 1)
+    const before = await stateOfTables()
+
+    expectStepUp(await ask(source, old, variables))
+
+    expect(await stateOfTables()).toEqual(before)
+    expect(outcomeOf(await ask(source, recent, variables))).toBe('done')
+  })
+
+  it('may revoke a token that it shows, and end a session of its own', async () => {
+    const { accessToken } = await register(service, 'geraldine')
+    const laptop = await login(service, 'admin', 'laptop')
+    const admin = await age(await login(service, 'admin', 'console'), 15 * MINUTES + 1)
+
+    const revokeToken = 'mutation ($token: String!) { revokeToken(token: $token) { verified } }'
+    const revokeSession = 'mutation ($id: ID!) { revokeSession(id: $id) { alreadyRevoked } }'
+    expect(outcomeOf(await ask(revokeToken, admin, { token: accessToken }))).toBe('done')
+    expect(outcomeOf(await ask(revokeSession, admin, { id: laptop.sessionId }))).toBe('done')
+    expect(await whoAmI(service, accessToken)).toBe('TOKEN_REVOKED')
+  })
+
+  it('does not learn more of a session that is not there', async () => {
+    const admin = await age(await login(service, 'admin', 'console'), 15 * MINUTES + 1)
+
+    const source = 'mutation ($id: ID!) { revokeSession(id: $id) { alreadyRevoked } }'
+    expect(outcomeOf(await ask(source, admin, { id: randomUUID() }))).toBe('UNKNOWN_ID')
   })
 
   it('still has to be an admin first', async () => {

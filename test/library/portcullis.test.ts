@@ -315,6 +315,23 @@ describe('a recent login', () => {
   })
 
   // Q55
+  it('is asked for by restore, and not by revokeToken, whose caller shows the token', async () => {
+    const portcullis = create({ reauthentication: RULES })
+    const { revocation } = await portcullis.revocations.revoke({
+      target: { scope: 'SUBJECT', subject: 'eve' },
+      reason: 'test',
+      by: null,
+    })
+    const restore = `restore(revocationId: "${revocation.id}") { alreadyRestored }`
+    const ago = (seconds: number): Date => new Date(now - seconds * 1000)
+
+    expect(await outcomeOf(portcullis, restore, ago(61))).toEqual(REFUSED)
+    expect(await portcullis.revocations.countInForce({})).toBe(1)
+    expect(await outcomeOf(portcullis, restore, ago(59))).toBe('done')
+    expect(await outcomeOf(portcullis, 'revokeToken(token: "a.b.c") { verified }')).toBe('done')
+  })
+
+  // Q55
   it('can be asked for by routes and fields of one’s own', async () => {
     const portcullis = create()
     const authenticatedAt = new Date(now - 30_000)
