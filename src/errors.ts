@@ -135,6 +135,7 @@ export type InputFault =
   | 'ONE_ARGUMENT_REQUIRED'
   | 'ACCOUNT_SUSPENDED'
   | 'NOT_RESTORABLE'
+  | 'LAST_ADMIN'
 
 /** An argument of the call must be mended; `extensions.argument` names it. */
 export class BadInputError extends PortcullisError {

@@ -73,6 +73,25 @@ export async function updateAccount(
   return account ?? null
 }
 
+/**
+ * Locks the admins who can sign in, so that two who take the role from each other come one after the other.
+ *
+ * @throws {@link BadInputError} when there is no other beside this one: then only SQL would help.
+ */
+export async function refuseLastAdmin(manager: EntityManager, id: string): Promise<void> {
+  const admins = await manager.query<Array<Pick<Account, 'id'>>>(
+    `select id from account where 'ADMIN' = any(roles) and suspended_at is null order by id for update`,
+  )
+  const isLast = admins.length === 1 && admins[0]?.id === id.toLowerCase()
+  if (isLast) {
+    throw new BadInputError(
+      'userId',
+      'LAST_ADMIN',
+      'This is the last admin who can sign in; make another one first',
+    )
+  }
+}
+
 const guid = z.guid()
 
 /** `sub` may be any text in a token that others signed. */

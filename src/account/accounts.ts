@@ -14,6 +14,7 @@ import {
   insertAccount,
   isAccountId,
   readAccountGrant,
+  refuseLastAdmin,
   updateAccount,
 } from './account-rows.ts'
 import { isEmail, isEmailTaken, normalizeEmail, readEmail } from './email.ts'
@@ -160,10 +161,11 @@ export class Accounts {
     return isEmail(address) ? this.#findByEmailTogether(address) : null
   }
 
+  /** Whether there is an admin who can sign in. */
   async hasAdmin(): Promise<boolean> {
     return this.#run(async (manager) => {
       const found = await manager.query<unknown[]>(
-        `select 1 from account where 'ADMIN' = any(roles) limit 1`,
+        `select 1 from account where 'ADMIN' = any(roles) and suspended_at is null limit 1`,
       )
       return found.length > 0
     })
@@ -202,7 +204,11 @@ export class Accounts {
     return tokens
   }
 
-  /** Refuses this person's tokens, logins and refreshes from now on. */
+  /**
+   * Refuses this person's tokens, logins and refreshes from now on.
+   *
+   * @throws {@link BadInputError} for the last admin who can sign in.
+   */
   async suspend(
     id: string,
     { by, reason = 'account_suspended', note }: AdminAct,
@@ -210,8 +216,15 @@ export class Accounts {
     return this.#change(
       id,
       { by, reason, note },
-      async (manager) =>
-        updateAccount(manager, id, `suspended_at = clock_timestamp()`, `suspended_at is null`),
+      async (manager) => {
+        await refuseLastAdmin(manager, id)
+        return updateAccount(
+          manager,
+          id,
+          `suspended_at = clock_timestamp()`,
+          `suspended_at is null`,
+        )
+      },
       async (manager, suspension) => {
         await updateAccount(manager, id, `suspension_id = $2`, `true`, [suspension.id])
       },
@@ -243,11 +256,16 @@ export class Accounts {
     return change
   }
 
-  /** Sets the roles, and revokes the tokens that carry the old ones. */
+  /**
+   * Sets the roles, and revokes the tokens that carry the old ones.
+   *
+   * @throws {@link BadInputError} when that would leave no admin who can sign in.
+   */
   async setRoles(id: string, roles: readonly Role[], act: AdminAct): Promise<AccountChange> {
-    return this.#change(id, { ...act, reason: 'roles_changed' }, async (manager) =>
-      updateAccount(manager, id, `roles = $2`, `roles <> $2`, [roles]),
-    )
+    return this.#change(id, { ...act, reason: 'roles_changed' }, async (manager) => {
+      if (!roles.includes('ADMIN')) await refuseLastAdmin(manager, id)
+      return updateAccount(manager, id, `roles = $2`, `roles <> $2`, [roles])
+    })
   }
 
   async #change(

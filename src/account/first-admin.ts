@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { BadInputError } from '../errors.ts'
 import { StartError } from '../start-error.ts'
 import type { Accounts } from './accounts.ts'
+import type { Account } from './entities.ts'
 import { checkNewPassword } from './password.ts'
 
 /** An admin whose password nobody chose. */
@@ -29,23 +30,39 @@ export async function ensureFirstAdmin(
   log: { warn(message: string): void },
 ): Promise<NewAdmin | null> {
   const { adminEmail, adminPassword, isProduction } = settings
+  const hasAdmin = await accounts.hasAdmin()
 
   if (adminEmail === null && adminPassword === null) {
-    if (await accounts.hasAdmin()) return null
+    if (hasAdmin) return null
     if (isProduction) {
-      log.warn('there is no admin: set ADMIN_EMAIL and ADMIN_PASSWORD')
+      log.warn('there is no admin who can sign in: set ADMIN_EMAIL and ADMIN_PASSWORD')
       return null
     }
   }
 
   const email = adminEmail ?? 'admin@portcullis.local'
   const standing = await accounts.findByEmail(email)
-  if (standing) {
-    if (!standing.roles.includes('ADMIN'))
-      log.warn('ADMIN_EMAIL belongs to somebody who is no admin')
-    return null
+  if (standing === null) return createAdmin(accounts, email, settings)
+
+  const obstacle = findObstacle(standing)
+  if (obstacle !== null) {
+    const name = adminEmail === null ? email : 'ADMIN_EMAIL'
+    log.warn(`${name} ${obstacle}; ${hasAdmin ? 'let an admin see to it' : WAY_OUT}`)
   }
-  return createAdmin(accounts, email, settings)
+  return null
+}
+
+/** Nobody is made an admin who is there already: a stranger may have registered the address. */
+const WAY_OUT =
+  'there is no admin who can sign in: set ADMIN_EMAIL to an address that has no account, and ADMIN_PASSWORD'
+
+/** What keeps the person of an account from acting as an admin; `null` when nothing does. */
+function findObstacle({ roles, suspendedAt }: Account): string | null {
+  const faults = [
+    ...(roles.includes('ADMIN') ? [] : ['has an account that is no admin']),
+    ...(suspendedAt === null ? [] : ['is suspended']),
+  ]
+  return faults.length === 0 ? null : faults.join(' and ')
 }
 
 async function createAdmin(
