@@ -15,6 +15,14 @@ export class BusyError extends Error {
   }
 }
 
+/** What an answer is called that GraphQL did not make. */
+export type FaultCode =
+  | 'BAD_REQUEST'
+  | 'NOT_FOUND'
+  | 'METHOD_NOT_ALLOWED'
+  | 'SERVICE_UNAVAILABLE'
+  | 'INTERNAL_SERVER_ERROR'
+
 type RequestFault = Error & { readonly statusCode?: number }
 
 /** What goes wrong before GraphQL is answered in its form too, so that clients read one kind of error. */
@@ -48,6 +56,16 @@ export function logFault(error: unknown, log: Logger): void {
   log.error({ err: { message, stack } }, 'internal error')
 }
 
-function answer(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
-  return reply.code(status).send({ errors: [{ message, extensions: { code } }] })
+/** An error in GraphQL's form. */
+export function formatFault(code: FaultCode, message: string): object {
+  return { errors: [{ message, extensions: { code } }] }
+}
+
+function answer(
+  reply: FastifyReply,
+  status: number,
+  code: FaultCode,
+  message: string,
+): FastifyReply {
+  return reply.code(status).send(formatFault(code, message))
 }

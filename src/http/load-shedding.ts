@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Logger } from 'pino'
 import { wantsEventStream } from './event-streams.ts'
+import { formatFault } from './faults.ts'
 import { LoadGate } from './load-gate.ts'
 
 export interface LoadSheddingOptions {
@@ -15,15 +16,10 @@ export interface LoadSheddingOptions {
   readonly log: Logger
 }
 
-/** As `faults.ts` answers, made once. */
-const BODY = JSON.stringify({
-  errors: [
-    {
-      message: 'Too many requests at the moment; try again',
-      extensions: { code: 'SERVICE_UNAVAILABLE' },
-    },
-  ],
-})
+/** Made once. */
+const BODY = JSON.stringify(
+  formatFault('SERVICE_UNAVAILABLE', 'Too many requests at the moment; try again'),
+)
 
 const HEADERS = {
   'content-type': 'application/json; charset=utf-8',

@@ -1,7 +1,7 @@
+import type { IncomingMessage } from 'node:http'
 import cors from '@fastify/cors'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import helmet from 'helmet'
 import type { RevocationReplica } from '../revocation/replica.ts'
 import { publicJwks } from '../token/keys.ts'
 import type { KeyRing } from '../token/keys.ts'
@@ -13,6 +13,9 @@ import { registerHealth } from './health.ts'
 import { shedLoad } from './load-shedding.ts'
 import { registerMetrics } from './metrics.ts'
 import type { Metrics } from './metrics.ts'
+import { answerUnreadable } from './raw-answers.ts'
+import { secure } from './security-headers.ts'
+import { opensWebSocket } from './upgrades.ts'
 
 export interface ServerOptions extends GraphQLRouteOptions {
   readonly keys: KeyRing
@@ -57,7 +60,10 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     http: {
       headersTimeout: Math.min(HEAD_TIMEOUT_MS, requestTimeoutMs),
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      // Node from version 24 on declines other upgrades by itself; `web-sockets.ts` does for the others.
+      ...{ shouldUpgradeCallback: isOurUpgrade },
     },
+    clientErrorHandler: answerUnreadable,
     forceCloseConnections: 'idle',
     frameworkErrors: (error, _request, reply) => {
       void answerFault(error, reply, options.log)
@@ -93,16 +99,14 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   return app
 }
 
-/** The policy is put together once, not at each request. */
+function isOurUpgrade(request: IncomingMessage): boolean {
+  return opensWebSocket(request, GRAPHQL_PATH)
+}
+
 function secureAnswers(app: FastifyInstance): void {
-  const addHeaders = helmet({
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-    },
-  })
-  app.addHook('onRequest', (request, reply, next) => {
-    addHeaders(request.raw, reply.raw, (error) => next(error as Error | undefined))
+  app.addHook('onRequest', (_request, reply, next) => {
+    secure(reply.raw)
+    next()
   })
 }
 

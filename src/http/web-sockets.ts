@@ -1,5 +1,4 @@
-import type { IncomingMessage } from 'node:http'
-import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
@@ -11,6 +10,8 @@ import type { LiveConnections } from '../live/live-connections.ts'
 import { logFault } from './faults.ts'
 import { endWhenFull } from './graphql-ws.ts'
 import type { WebSocketExtra } from './graphql-ws.ts'
+import { answerRaw } from './raw-answers.ts'
+import { isEachAnswered, opensWebSocket, serveWithoutUpgrade } from './upgrades.ts'
 
 export interface WebSocketsOptions {
   readonly path: string
@@ -46,18 +47,30 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     // One that is not ours is closed with 4406; refused here, the client would not hear why.
     handleProtocols: (offered) => handleProtocols(offered) || ([...offered][0] ?? false),
   })
-  const server = makeServer(graphql)
+  const protocol = makeServer(graphql)
   const pinger = new Pinger(pingIntervalMs)
   let isClosing = false
 
-  app.server.on('upgrade', (request, socket, head) => {
-    // The handshake is over HTTP, and what goes wrong with its connection has no other listener.
-    socket.on('error', () => undefined)
-    if (request.url?.split('?')[0] !== path) return refuse(socket, 404)
-    const count = Math.max(sockets.clients.size, connections.size)
-    if (isClosing || count >= maxConnections) return refuse(socket, 503)
-    sockets.handleUpgrade(request, socket, head, (opened) => serve(opened, request))
+  const server = app.server as Server
+  server.on('upgrade', (request, socket, head) => {
+    // Between two servers of it a connection has no other listener.
+    socket.on('error', ignore)
+    void isEachAnswered(socket).then(() => {
+      if (socket.destroyed) return
+      if (opensWebSocket(request, path)) return open(request, socket, head)
+      socket.off('error', ignore)
+      serveWithoutUpgrade(server, request, socket, head)
+    })
   })
+  sockets.on('wsClientError', ({ message }, socket) => refuseHandshake(socket, message))
+
+  function open(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const count = Math.max(sockets.clients.size, connections.size)
+    if (isClosing || count >= maxConnections) return refuse(socket)
+    // What else was offered is declined.
+    request.headers.upgrade = 'websocket'
+    sockets.handleUpgrade(request, socket, head, (opened) => serve(opened, request))
+  }
 
   function serve(socket: WebSocket, request: IncomingMessage): void {
     // It is closed with the right code by then.
@@ -65,7 +78,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
     pinger.add(socket)
     socket.on('ping', () => endWhenFull(socket))
 
-    const onClose = server.opened(
+    const onClose = protocol.opened(
       {
         protocol: socket.protocol,
         close: (code, reason) => socket.close(code, reason),
@@ -164,9 +177,23 @@ function endWithFault(socket: WebSocket, error: unknown, log: Logger): void {
   socket.close(CloseCode.InternalServerError, 'Internal server error')
 }
 
-function refuse(socket: Duplex, status: 404 | 503): void {
-  const retry = status === 503 ? 'Retry-After: 1\r\n' : ''
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${retry}Connection: close\r\nContent-Length: 0\r\n\r\n`,
-  )
+function refuse(socket: Duplex): void {
+  answerRaw(socket, {
+    status: 503,
+    code: 'SERVICE_UNAVAILABLE',
+    message: 'Too many clients are connected; try again',
+    headers: { 'Retry-After': '1' },
+  })
 }
+
+/** RFC 6455 §4.4: the version that would do. */
+function refuseHandshake(socket: Duplex, message: string): void {
+  answerRaw(socket, {
+    status: 400,
+    code: 'BAD_REQUEST',
+    message,
+    headers: { 'Sec-WebSocket-Version': '13' },
+  })
+}
+
+function ignore(): void {}

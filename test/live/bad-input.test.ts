@@ -305,8 +305,8 @@ describe('a handshake that is none of ours', () => {
     return data.toString().split('\r\n')[0] as string
   }
 
-  it('is answered with 404 on another path', async () => {
-    expect(await shakeHands('/')).toBe('HTTP/1.1 404 Not Found')
+  it('is answered on another path as if it were no handshake', async () => {
+    expect(await shakeHands('/')).toBe('HTTP/1.1 200 OK')
     expect(await shakeHands('/graphql/')).toBe('HTTP/1.1 404 Not Found')
     expect(await shakeHands('/graphql?x=1')).toBe('HTTP/1.1 101 Switching Protocols')
   })
