@@ -3,7 +3,18 @@ import type { Logger } from 'pino'
 
 /** The request is at fault before GraphQL reads it. */
 export class RequestError extends Error {
-  readonly statusCode = 400
+  readonly statusCode: 400 | 415
+  readonly headers: Readonly<Record<string, string>>
+
+  /** @param answer - Status 400 and no headers, if not given. */
+  constructor(
+    message: string,
+    { status = 400, headers = {} }: { status?: 400 | 415; headers?: Record<string, string> } = {},
+  ) {
+    super(message)
+    this.statusCode = status
+    this.headers = headers
+  }
 }
 
 /** There is no room for one more stream. */
@@ -23,7 +34,7 @@ export type FaultCode =
   | 'SERVICE_UNAVAILABLE'
   | 'INTERNAL_SERVER_ERROR'
 
-type RequestFault = Error & { readonly statusCode?: number }
+type RequestFault = Error & { readonly statusCode?: number; readonly code?: string }
 
 /** What goes wrong before GraphQL is answered in its form too, so that clients read one kind of error. */
 export function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
@@ -31,7 +42,7 @@ export function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
 
   app.setNotFoundHandler((request, reply) => {
     const [path = ''] = request.url.split('?')
-    const allowed = ['GET', 'POST'].filter((method) => app.hasRoute({ method, url: path }))
+    const allowed = listMethods(app, path)
     const message = `There is no ${request.method} ${path}; GraphQL is at POST /graphql`
 
     if (allowed.length === 0) return answer(reply, 404, 'NOT_FOUND', message)
@@ -39,15 +50,28 @@ export function answerErrorsAsGraphQL(app: FastifyInstance, log: Logger): void {
   })
 }
 
+/** What may be sent to a path, but for OPTIONS. */
+export function listMethods(app: FastifyInstance, path: string): string[] {
+  return ['GET', 'HEAD', 'POST'].filter((method) => app.hasRoute({ method, url: path }))
+}
+
 export function answerFault(error: RequestFault, reply: FastifyReply, log: Logger): FastifyReply {
   const { statusCode: status = 500, message } = error
   if (error instanceof BusyError) {
     return answer(reply.header('retry-after', '1'), status, 'SERVICE_UNAVAILABLE', message)
   }
+  if (error instanceof RequestError) void reply.headers(error.headers)
+  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return refuseType(reply)
   if (status < 500) return answer(reply, status, 'BAD_REQUEST', message)
 
   logFault(error, log)
   return answer(reply, status, 'INTERNAL_SERVER_ERROR', 'Internal server error')
+}
+
+/** RFC 9110 §15.5.16: with what would do. */
+function refuseType(reply: FastifyReply): FastifyReply {
+  const message = 'Send JSON, with Content-Type: application/json'
+  return answer(reply.header('accept', 'application/json'), 415, 'BAD_REQUEST', message)
 }
 
 /** What nobody foresaw. */

@@ -53,6 +53,7 @@ function describeUnreadable(reason: string | undefined): RawAnswer {
       return { status: 413, code, message: 'Send at most 16 KiB of chunk extensions' }
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return { status: 408, code, message: 'The request did not arrive in time' }
+    case undefined:
     default:
       return { status: 400, code, message: 'This is not an HTTP/1.1 request' }
   }

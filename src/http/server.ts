@@ -11,9 +11,11 @@ import { GRAPHQL_PATH, registerGraphQL } from './graphql-route.ts'
 import type { GraphQLRouteOptions } from './graphql-route.ts'
 import { registerHealth } from './health.ts'
 import { shedLoad } from './load-shedding.ts'
+import { readJsonStrictly } from './json-body.ts'
 import { registerMetrics } from './metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { answerUnreadable } from './raw-answers.ts'
+import { judgeHeads } from './request-head.ts'
 import { secure } from './security-headers.ts'
 import { opensWebSocket } from './upgrades.ts'
 
@@ -57,12 +59,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     trustProxy: trustProxy && isNearestProxy,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: requestTimeoutMs,
-    http: {
-      headersTimeout: Math.min(HEAD_TIMEOUT_MS, requestTimeoutMs),
-      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-      // Node from version 24 on declines other upgrades by itself; `web-sockets.ts` does for the others.
-      ...{ shouldUpgradeCallback: isOurUpgrade },
-    },
+    http: describeHttp(requestTimeoutMs),
     clientErrorHandler: answerUnreadable,
     forceCloseConnections: 'idle',
     frameworkErrors: (error, _request, reply) => {
@@ -71,6 +68,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   })
 
   secureAnswers(app)
+  judgeHeads(app)
+  readJsonStrictly(app)
   await app.register(cors, {
     origin: isProduction ? [...corsOrigins] : [...corsOrigins, LOCAL_ORIGIN],
     credentials: true,
@@ -99,8 +98,15 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   return app
 }
 
-function isOurUpgrade(request: IncomingMessage): boolean {
-  return opensWebSocket(request, GRAPHQL_PATH)
+function describeHttp(requestTimeoutMs: number): object {
+  return {
+    headersTimeout: Math.min(HEAD_TIMEOUT_MS, requestTimeoutMs),
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    // `request-head.ts` asks for it, and says so in GraphQL's form.
+    requireHostHeader: false,
+    // Node from version 24 on declines the others by itself; before, `web-sockets.ts` does.
+    shouldUpgradeCallback: (request: IncomingMessage) => opensWebSocket(request, GRAPHQL_PATH),
+  }
 }
 
 function secureAnswers(app: FastifyInstance): void {

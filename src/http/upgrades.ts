@@ -12,7 +12,7 @@ type Connection = Duplex & {
 const MAX_HEADERS = 1000
 
 /** What a request says of protocols that it offers to go over to (RFC 9110 §7.8, RFC 7540 §3.2.1). */
-const ABOUT_UPGRADES = ['upgrade', 'http2-settings']
+const ABOUT_UPGRADES = new Set(['upgrade', 'http2-settings'])
 
 /**
  * Whether a request opens a WebSocket at this path; other protocols may be offered beside it.
@@ -43,7 +43,7 @@ export async function isEachAnswered(socket: Connection): Promise<void> {
 /**
  * Has a request answered as if it had offered no upgrade (RFC 9110 §7.8).
  *
- * Node up to version 22 lets nobody decline an upgrade: it has given up the connection by now, and left the body unread. So
+ * Node before version 24 lets no server decline an upgrade: it has given up the connection by now, and left the body unread. So
  * the request goes back to where it came from, without its offer, and the connection to the server as if it were new.
  */
 export function serveWithoutUpgrade(
@@ -72,7 +72,7 @@ function formatHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): 
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = (rawHeaders[at] as string).toLowerCase()
     const value = rawHeaders[at + 1] as string
-    if (ABOUT_UPGRADES.includes(name)) continue
+    if (ABOUT_UPGRADES.has(name)) continue
     head += `${name}: ${name === 'connection' ? withoutUpgrade(value) : value}\r\n`
   }
   return Buffer.from(`${head}\r\n`, 'latin1')
@@ -80,7 +80,7 @@ function formatHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): 
 
 function withoutUpgrade(connection: string): string {
   return splitList(connection)
-    .filter((option) => !ABOUT_UPGRADES.includes(option.toLowerCase()))
+    .filter((option) => !ABOUT_UPGRADES.has(option.toLowerCase()))
     .join(', ')
 }
 

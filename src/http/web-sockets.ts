@@ -1,4 +1,5 @@
-import type { IncomingMessage, Server } from 'node:http'
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
@@ -23,6 +24,9 @@ export interface WebSocketsOptions {
   readonly pingIntervalMs?: number | undefined
   readonly log: Logger
 }
+
+/** RFC 6455 §7.4.1. */
+const NOT_UTF_8 = 1007
 
 const MAX_FRAME_BYTES = 256 * 1024
 
@@ -51,7 +55,7 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
   const pinger = new Pinger(pingIntervalMs)
   let isClosing = false
 
-  const server = app.server as Server
+  const { server } = app
   server.on('upgrade', (request, socket, head) => {
     // Between two servers of it a connection has no other listener.
     socket.on('error', ignore)
@@ -86,7 +90,9 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
         onMessage(handle) {
           socket.on('message', (data) => {
             endWhenFull(socket)
-            handle((data as Buffer).toString()).catch((error: unknown) =>
+            // `ws` has looked at what came as text.
+            if (!isUtf8(data as Buffer)) return socket.close(NOT_UTF_8, 'Invalid UTF-8')
+            void handle((data as Buffer).toString()).catch((error: unknown) =>
               endWithFault(socket, error, log),
             )
           })

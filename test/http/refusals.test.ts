@@ -1,4 +1,7 @@
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { register } from '../support/people.ts'
 import { connectTo, exchange, readAnswers } from '../support/raw-http.ts'
 import type { RawAnswer } from '../support/raw-http.ts'
 import { startService } from '../support/service.ts'
@@ -84,12 +87,23 @@ describe('what Node’s parser refuses is refused in GraphQL’s form', () => {
     const socket = connectTo(service)
     let text = ''
     socket.on('data', (piece) => (text += String(piece)))
+    const { accessToken } = await register(service, 'ada')
+    const body = JSON.stringify({ query: 'subscription { sessionEnded { reason } }' })
     socket.write(
-      `POST /graphql HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 52\r\n\r\n${JSON.stringify({ query: 'subscription { sessionEnded { reason } }' }).padEnd(52)}`,
+      [
+        'POST /graphql HTTP/1.1',
+        'Host: a',
+        'Accept: text/event-stream',
+        'Content-Type: application/json',
+        `Content-Length: ${body.length}`,
+        `Authorization: Bearer ${accessToken}`,
+        '',
+        body,
+      ].join('\r\n'),
     )
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await sleep(200)
     socket.write('nonsense\r\n\r\n')
-    await new Promise((resolve) => socket.once('close', resolve))
+    await once(socket, 'close')
 
     expect(text).toMatch(/^HTTP\/1\.1 200 OK/)
     expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1)
@@ -152,7 +166,10 @@ describe('OPTIONS without an origin, or without a method to ask for', () => {
 })
 
 describe('a body that cannot be read is answered 415, with what can', () => {
-  const send = (headers: Record<string, string>, body: BodyInit = BODY): Promise<Response> =>
+  const send = (
+    headers: Record<string, string>,
+    body: string | Uint8Array<ArrayBuffer> = BODY,
+  ): Promise<Response> =>
     fetch(`${service.url}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connectTo, exchange, readAnswers } from '../support/raw-http.ts'
 import { startService } from '../support/service.ts'
@@ -92,7 +93,7 @@ describe('an upgrade that is not ours is ignored, and its request is answered (R
     )
     for (const byte of bytes + LAST) {
       socket.write(byte)
-      await new Promise((resolve) => setImmediate(resolve))
+      await nextTurn()
     }
     await once(socket, 'close')
 
