@@ -1,6 +1,7 @@
 import { GraphQLError, OperationTypeNode, getOperationAST } from 'graphql'
 import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
 import { TokenExpiredError, TokenInvalidError, TokenRevokedError } from '../errors.ts'
+import { assertProtected } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
 import { LiveOperation } from '../live/live-connection.ts'
@@ -66,7 +67,9 @@ export class LiveServer {
   readonly options: LiveOptions
   readonly documents: LiveDocuments
 
+  /** @throws `TypeError` when a field with `@auth` is not guarded ({@link assertProtected}). */
   constructor(parts: LiveParts, options: LiveOptions) {
+    assertProtected(options.schema)
     this.parts = parts
     this.options = options
     this.documents = new LiveDocuments(options)

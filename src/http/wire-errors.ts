@@ -1,7 +1,8 @@
 import type { ApolloServerPlugin, HTTPGraphQLHead } from '@apollo/server'
-import type { GraphQLFormattedError } from 'graphql'
+import type { GraphQLFormattedError, GraphQLSchema } from 'graphql'
 import type { Logger } from 'pino'
 import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
+import { assertProtected } from '../graphql/auth-directive.ts'
 
 /** What the caller is told of an error that is not for callers. */
 const INTERNAL = {
@@ -45,14 +46,32 @@ export interface StatusOptions {
 }
 
 /**
- * Gives an answer in which nothing was resolved the HTTP status and headers of its first error.
+ * Gives an answer in which nothing was resolved the HTTP status and headers of its first error, and keeps a server from
+ * starting whose fields with `@auth` are not guarded: `protect` was forgotten, or something took the place of a guard
+ * ({@link assertProtected}). A schema that a gateway brings later, and that is not in order, is not served.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 RFC 6750 §3}
  */
 export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlugin {
+  const inOrder = new WeakSet<GraphQLSchema>()
+  function check(schema: GraphQLSchema): void {
+    assertProtected(schema)
+    inOrder.add(schema)
+  }
+
   return {
+    async serverWillStart({ schema }) {
+      check(schema)
+      // Apollo writes what this throws to its log, and goes on.
+      return { schemaDidLoadOrUpdate: ({ apiSchema }) => check(apiSchema) }
+    },
+
     async requestDidStart() {
       return {
+        async didResolveOperation({ schema }) {
+          if (!inOrder.has(schema)) throw new Error(INTERNAL.message)
+        },
+
         async willSendResponse({ response, errors, requestIsBatched }) {
           if (requestIsBatched || response.body.kind !== 'single') return
           const { data, errors: formatted } = response.body.singleResult
