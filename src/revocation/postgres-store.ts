@@ -4,7 +4,7 @@ import { runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import type { Token } from '../token/claims.ts'
 import { JournalFollower } from './journal-follower.ts'
-import { EMPTY_SNAPSHOT, formatPlace, parsePlace, placeAt } from './journal-place.ts'
+import { EMPTY_SNAPSHOT, formatPlace, isForeign, parsePlace, placeAt } from './journal-place.ts'
 import type { SnapshotPlace } from './journal-place.ts'
 import { digestKey, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
@@ -238,12 +238,18 @@ export class PostgresRevocationStore implements RevocationStore {
 
   async readEvents({ after, filter, limit }: JournalRequest): Promise<JournalExtract> {
     return runTransaction(this.#dataSource, async (manager) => {
-      const [{ snapshot: end }] = await manager.query<[{ snapshot: string }]>(sql.findJournalEnd)
+      const place = after === null ? null : parsePlace(after)
+      const [{ snapshot: end, isRestored }] = await manager.query<[JournalEnd]>(
+        this.#sql(sql.findJournalEnd),
+        [place?.id ?? null],
+      )
       const done = { events: [], place: formatPlace(placeAt(end)) }
-      if (after === null) return done
+      if (place === null) return done
 
+      const from = isForeign(place, end, isRestored)
+        ? await this.#moveHere(manager, place, end)
+        : place
       const events: RevocationEvent[] = []
-      const from = parsePlace(after, end)
       // What is newer comes after all that an earlier extract began with.
       for (const part of [from, { id: '0', upTo: end, seen: from.upTo }]) {
         const values = [...filterValues(filter), part.id, part.upTo, part.seen]
@@ -301,6 +307,18 @@ export class PostgresRevocationStore implements RevocationStore {
     return nameTables(this.#dataSource, text)
   }
 
+  /** Of another server's place only the number counts, and of that no more than the lines that were restored from there. */
+  async #moveHere(
+    manager: EntityManager,
+    { id }: SnapshotPlace,
+    end: string,
+  ): Promise<SnapshotPlace> {
+    const text = this.#sql(sql.findLastRestored)
+    const [{ id: last }] = await manager.query<[{ id: string | null }]>(text, [end])
+    const isBeyond = last !== null && BigInt(id) > BigInt(last)
+    return { id: isBeyond ? last : id, upTo: end, seen: EMPTY_SNAPSHOT }
+  }
+
   async #list<Item>(text: string, first: number, values: readonly unknown[]): Promise<Page<Item>> {
     return runTransaction(this.#dataSource, async (manager) => {
       const rows = await manager.query<Item[]>(this.#sql(text), [...values, first + 1])
@@ -314,6 +332,11 @@ export class PostgresRevocationStore implements RevocationStore {
       return row.count
     })
   }
+}
+
+interface JournalEnd {
+  readonly snapshot: string
+  readonly isRestored: boolean
 }
 
 interface Found {
