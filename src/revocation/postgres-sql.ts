@@ -138,11 +138,11 @@ export const findRestored = `
 
 const matchesFilter = (time: string, actor: string): string => `
   ($1::text is null or scope = $1)
-  and ($2::text is null or subject = $2)
-  and ($3::text is null or session_id = $3)
-  and ($4::text is null or token_id = $4)
+  and ($2::text[] is null or subject = any($2))
+  and ($3::text[] is null or session_id = any($3))
+  and ($4::text[] is null or token_id = any($4) or digest = any($4))
   and ($5::text is null or reason = $5)
-  and ($6::text is null or ${actor} = $6)
+  and ($6::text[] is null or ${actor} = any($6))
   and ($7::timestamptz is null or ${time} >= $7)
   and ($8::timestamptz is null or ${time} < $8)`
 

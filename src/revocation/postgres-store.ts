@@ -14,6 +14,7 @@ import type { RevocationReplica } from './replica.ts'
 import { DEFAULT_TOKEN_LIFETIME_SECONDS } from './retention.ts'
 import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
+import { spellingsOf } from './spelling.ts'
 import * as sql from './postgres-sql.ts'
 import type { StoreClock } from './store-clock.ts'
 import { assertColumnNames, nameTables } from './table-names.ts'
@@ -374,7 +375,11 @@ function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonl
   return groups
 }
 
+/** Of an id all its spellings. */
 function filterValues(filter: RevocationFilter): unknown[] {
   const { scope, subject, sessionId, tokenId, reason, revokedBy, since, until } = filter
-  return [scope, subject, sessionId, tokenId, reason, revokedBy, since, until].map((v) => v ?? null)
+  const spell = (id: string | null | undefined): readonly string[] | null =>
+    id == null ? null : spellingsOf(id)
+  const ids = [subject, sessionId, tokenId].map(spell)
+  return [scope, ...ids, reason, spell(revokedBy), since, until].map((value) => value ?? null)
 }
