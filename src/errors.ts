@@ -72,9 +72,8 @@ export class TokenRevokedError extends UnauthenticatedError {
   readonly revocation: Revocation
 
   constructor(revocation: Revocation) {
-    const { reason, revokedAt } = revocation
     super('TOKEN_REVOKED', 'Sign in again: this token was revoked', {
-      revocation: { reason, revokedAt: revokedAt.toISOString() },
+      revocation: tellHolder(revocation),
     })
     this.revocation = revocation
   }
@@ -87,11 +86,21 @@ export class InvalidCredentialsError extends UnauthenticatedError {
   }
 }
 
-/** The refresh token is unknown, used, expired, or its session has ended. */
+/**
+ * The refresh token is unknown, used, expired, or its session has ended. When that was because two clients used its
+ * tokens, both are told: `refresh_token_reuse`.
+ */
 export class InvalidRefreshTokenError extends UnauthenticatedError {
-  constructor() {
-    super('INVALID_REFRESH_TOKEN', 'Sign in again: this refresh token is not valid')
+  constructor(revocation: Pick<Revocation, 'reason' | 'revokedAt'> | null = null) {
+    super('INVALID_REFRESH_TOKEN', 'Sign in again: this refresh token is not valid', {
+      ...(revocation && { revocation: tellHolder(revocation) }),
+    })
   }
+}
+
+/** What the holder of a revoked token is told. */
+function tellHolder({ reason, revokedAt }: Pick<Revocation, 'reason' | 'revokedAt'>): object {
+  return { reason, revokedAt: revokedAt.toISOString() }
 }
 
 /** The caller is known and lacks a role. */

@@ -25,7 +25,8 @@ import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { SecurityLog } from './security-event.ts'
-import { sessionKeeper } from './session/session-keeper.ts'
+import { SessionEnder } from './session/session-ender.ts'
+import { createSessionKeeper } from './session/session-keeper.ts'
 import { Sessions } from './session/sessions.ts'
 import type { Settings } from './settings.ts'
 import { StartError } from './start-error.ts'
@@ -110,10 +111,14 @@ async function startNode(
   const replica = createReplica(settings, dataSource, log)
   const journal = replica?.journal ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
   const metrics = createMetrics(replica)
+  const ender = new SessionEnder({ dataSource, onError: reportSweep(log) })
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: lifetimeSeconds,
     journalRetentionDays: settings.journalRetentionDays,
-    sessions: sessionKeeper,
+    sessions: createSessionKeeper({
+      idleSeconds: settings.sessionIdleTtlSeconds,
+      onLeft: () => ender.start(),
+    }),
     ...(replica ? { replica } : { journal }),
   })
   const attempts = new FailedAttempts(dataSource, settings.failedAttempts)
@@ -127,6 +132,7 @@ async function startNode(
     idleSeconds: settings.sessionIdleTtlSeconds,
     maxPerPerson: settings.maxSessionsPerUser,
     graceSeconds: settings.refreshGraceSeconds,
+    lostAnswerSeconds: settings.refreshLostAnswerSeconds,
     readGrant: readAccountGrant,
     onReuse: ({ id: sessionId, subject }, { id: revocationId }, { ipAddress }) =>
       securityLog({ event: 'refresh_token_reused', subject, sessionId, revocationId, ipAddress }),
@@ -192,19 +198,21 @@ async function startNode(
   const following = replica ?? journal
   void following.start()
   void warmPool(dataSource)
+  // What a node that is gone has left.
+  ender.start()
 
   const sweeper =
     settings.sweepIntervalSeconds === 0
       ? null
       : startSweeper({
           sweeps: [
+            (limit) => ender.endBatch(limit),
             (limit) => revocations.deleteExpired(limit),
             (limit) => sessions.deleteEnded(limit),
             (limit) => attempts.deleteExpired(limit),
           ],
           intervalMs: settings.sweepIntervalSeconds * 1000,
-          onError: (error) =>
-            log.warn({ err: { message: (error as Error).message } }, 'sweep failed'),
+          onError: reportSweep(log),
         })
 
   let stopping: Promise<void> | undefined
@@ -213,7 +221,7 @@ async function startNode(
     newAdmin,
     stop: () => {
       stopping ??= drain(app)
-        .then(() => Promise.all([sweeper?.stop(), following.stop()]))
+        .then(() => Promise.all([sweeper?.stop(), ender.stop(), following.stop()]))
         .then(() => dataSource.destroy())
       return stopping
     },
@@ -245,6 +253,10 @@ function createReplica(
     maxStalenessMs,
     ...reportTo(log, 'replica'),
   })
+}
+
+function reportSweep(log: Logger): (error: unknown) => void {
+  return (error) => log.warn({ err: { message: (error as Error).message } }, 'sweep failed')
 }
 
 function reportTo(log: Logger, what: string): Pick<JournalFollowerOptions, 'onFault' | 'onInStep'> {

@@ -27,6 +27,8 @@ export interface Settings {
   readonly sessionIdleTtlSeconds: number | null
   readonly maxSessionsPerUser: number
   readonly refreshGraceSeconds: number
+  /** For how long a successor that nobody used is given again, in seconds. */
+  readonly refreshLostAnswerSeconds: number
   readonly failedAttempts: AttemptLimits
   readonly reauthentication: ReauthenticationRules
   readonly adminEmail: string | null
@@ -68,6 +70,7 @@ const environment = z.object({
   SESSION_IDLE_TTL: wholeNumberBetween(1, 366 * DAY_SECONDS).optional(),
   MAX_SESSIONS_PER_USER: wholeNumber(500, 1, 1_000_000),
   REFRESH_GRACE: wholeNumber(5, 0, 60),
+  REFRESH_LOST_ANSWER: wholeNumber(0, 0, 3600),
   FAILED_ATTEMPTS_PER_ACCOUNT: wholeNumber(10, 1, 1_000_000),
   FAILED_ATTEMPTS_PER_ADDRESS: wholeNumber(100, 1, 1_000_000),
   FAILED_ATTEMPTS_WINDOW: seconds(900, DAY_SECONDS),
@@ -156,6 +159,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     sessionIdleTtlSeconds: env.SESSION_IDLE_TTL ?? null,
     maxSessionsPerUser: env.MAX_SESSIONS_PER_USER,
     refreshGraceSeconds: env.REFRESH_GRACE,
+    refreshLostAnswerSeconds: env.REFRESH_LOST_ANSWER,
     failedAttempts: {
       perAccount: env.FAILED_ATTEMPTS_PER_ACCOUNT,
       perAddress: env.FAILED_ATTEMPTS_PER_ADDRESS,

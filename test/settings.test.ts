@@ -62,6 +62,7 @@ describe('readSettings', () => {
       sessionIdleTtlSeconds: null,
       maxSessionsPerUser: 500,
       refreshGraceSeconds: 5,
+      refreshLostAnswerSeconds: 0,
       failedAttempts: { perAccount: 10, perAddress: 100, windowSeconds: 900 },
       reauthentication: { maxAgeSeconds: 43_200, adminMaxAgeSeconds: 900 },
       adminEmail: null,
@@ -131,6 +132,7 @@ describe('readSettings', () => {
     const names = `
       NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
+      REFRESH_LOST_ANSWER
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
       REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
@@ -167,6 +169,7 @@ describe('readSettings', () => {
     ['ACCESS_TOKEN_TTL', '86400', 'accessTokenTtlSeconds', 86_400],
     ['REFRESH_TOKEN_TTL', '1', 'refreshTokenTtlSeconds', 1],
     ['REFRESH_GRACE', '0', 'refreshGraceSeconds', 0],
+    ['REFRESH_LOST_ANSWER', '600', 'refreshLostAnswerSeconds', 600],
     ['SESSION_IDLE_TTL', '3600', 'sessionIdleTtlSeconds', 3600],
     ['MAX_SESSIONS_PER_USER', '5', 'maxSessionsPerUser', 5],
     ['ADMIN_EMAIL', 'ada@example.com', 'adminEmail', 'ada@example.com'],
@@ -209,6 +212,7 @@ describe('readSettings', () => {
     ['REFRESH_TOKEN_TTL', '0', 'a whole number from 1 to 31622400'],
     ['REFRESH_TOKEN_TTL', '-900', 'a whole number from 1 to 31622400'],
     ['REFRESH_GRACE', '61', 'a whole number from 0 to 60'],
+    ['REFRESH_LOST_ANSWER', '3601', 'a whole number from 0 to 3600'],
     ['JOURNAL_RETENTION_DAYS', '0', 'a whole number from 1 to 36500'],
     ['SWEEP_INTERVAL', '-1', 'a whole number from 0 to 86400'],
     ['ADMIN_EMAIL', 'ada', 'an e-mail address'],

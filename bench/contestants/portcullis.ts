@@ -17,7 +17,7 @@ import { createPortcullis } from '../../dist/src/portcullis.js'
 import type { Portcullis } from '../../dist/src/portcullis.js'
 import { PostgresRevocationStore } from '../../dist/src/revocation/postgres-store.js'
 import { RevocationReplica } from '../../dist/src/revocation/replica.js'
-import { sessionKeeper } from '../../dist/src/session/session-keeper.js'
+import { createSessionKeeper } from '../../dist/src/session/session-keeper.js'
 import { findUser, items, typeDefsOf, users } from '../data.ts'
 import { AUDIENCE, ISSUER, TOKEN_LIFETIME_SECONDS, keys } from '../tokens.ts'
 import { present, requireSetting } from './serve.ts'
@@ -63,7 +63,7 @@ async function createNode(
 ): Promise<Portcullis> {
   const store = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: TOKEN_LIFETIME_SECONDS,
-    sessions: sessionKeeper,
+    sessions: createSessionKeeper(),
     ...(replica && { replica }),
   })
   await store.ping()

@@ -2,9 +2,10 @@ import { DataSource } from 'typeorm'
 import type { DataSourceOptions } from 'typeorm'
 import { Revocation1763769600000 } from '../../migrations/1763769600000-revocation.ts'
 import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001-accounts-and-sessions.ts'
+import { SessionCutOff1764288000001 } from '../../migrations/1764288000001-session-cut-off.ts'
 import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
-import { RefreshTokenEntity, SessionEntity } from '../session/entities.ts'
+import { RefreshTokenEntity, SessionCutOffEntity, SessionEntity } from '../session/entities.ts'
 import { refuseStandby } from './pool.ts'
 import { countKept } from './warm-pool.ts'
 
@@ -39,11 +40,16 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
       RevocationEntity,
       RevocationEventEntity,
       SessionEntity,
+      SessionCutOffEntity,
       RefreshTokenEntity,
       AccountEntity,
       FailedAttemptEntity,
     ],
-    migrations: [Revocation1763769600000, AccountsAndSessions1763769600001],
+    migrations: [
+      Revocation1763769600000,
+      AccountsAndSessions1763769600001,
+      SessionCutOff1764288000001,
+    ],
     migrationsTableName: 'migration',
     migrationsTransactionMode: 'each',
     installExtensions: false,

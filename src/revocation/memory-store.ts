@@ -21,7 +21,6 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from './store.ts'
-import { spellingsOf } from './spelling.ts'
 
 /** How long entries and journal are kept, and by which clock. */
 export interface MemoryRevocationStoreOptions {
@@ -107,7 +106,7 @@ export class MemoryRevocationStore implements RevocationStore {
       isCutOff ? [...(this.#entries.get(key) ?? []), revocation] : [revocation],
     )
     this.#record('REVOKED', revocation, { by, note })
-    return { revocation, alreadyRevoked: false, endedSessions: 0 }
+    return { revocation, alreadyRevoked: false, endedSessions: null }
   }
 
   async findById(id: string): Promise<Revocation | null> {
@@ -238,10 +237,6 @@ function newestFirst(a: RevocationCursor, b: RevocationCursor): number {
   return b.revokedAt.getTime() - a.revokedAt.getTime() || Number(a.id < b.id) - Number(a.id > b.id)
 }
 
-function isMeant(wanted: string | null | undefined, id: string | null): boolean {
-  return wanted == null || (id !== null && spellingsOf(wanted).includes(id))
-}
-
 function matches(
   filter: RevocationFilter,
   entry: Revocation,
@@ -251,11 +246,11 @@ function matches(
   const { scope, subject, sessionId, tokenId, reason, revokedBy, since, until } = filter
   return (
     (scope == null || entry.scope === scope) &&
-    isMeant(subject, entry.subject) &&
-    isMeant(sessionId, entry.sessionId) &&
-    isMeant(tokenId, entry.tokenId ?? entry.digest) &&
+    (subject == null || entry.subject === subject) &&
+    (sessionId == null || entry.sessionId === sessionId) &&
+    (tokenId == null || entry.tokenId === tokenId) &&
     (reason == null || entry.reason === reason) &&
-    isMeant(revokedBy, actor) &&
+    (revokedBy == null || actor === revokedBy) &&
     (since == null || at >= since) &&
     (until == null || at < until)
   )

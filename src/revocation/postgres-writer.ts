@@ -15,17 +15,20 @@ import { nameTables } from './table-names.ts'
 /** Whoever keeps sessions beside the blacklist: they end in the revocation's own transaction. */
 export interface SessionKeeper {
   /**
-   * Ends the sessions that revocations hit.
+   * Ends the sessions that revocations hit. Whoever issues tokens waits meanwhile: what takes long is to be left for later.
    *
-   * @returns Same length and order: how many each has ended.
+   * @returns Same length and order: how many each has ended; `null` when they are too many to count.
    */
   endSessions(
     manager: EntityManager,
     revocations: readonly Revocation[],
-  ): Promise<readonly number[]>
+  ): Promise<ReadonlyArray<number | null>>
 
   /** When the last token that the target would hit was issued; `null` when there is none. */
   lastIssuedAt(manager: EntityManager, target: CutOffTarget): Promise<Date | null>
+
+  /** Told when a cut-off was committed: the sessions that it left can be ended now. */
+  committed?(): void
 }
 
 /** A target that is a cut-off: it hits what was issued until now. */
@@ -150,7 +153,7 @@ export class PostgresWriter {
       const key = keyOfTarget(request.target)
       const { entry: revocation, isNew } = entries.get(key) as AddedEntry
       if (!isNew || firsts.get(key) !== request) return stood(revocation)
-      return { revocation, alreadyRevoked: false, endedSessions: ended.get(revocation) ?? 0 }
+      return { revocation, alreadyRevoked: false, endedSessions: ended.get(revocation) ?? null }
     })
   }
 
@@ -205,25 +208,25 @@ export class PostgresWriter {
     const added = await this.#add(manager, [[keyOfTarget(target), request]], revokedAt)
     const [{ key: _key, ...revocation }] = added as [FoundEntry]
     this.#options.journal?.add(revocation)
-    const endedSessions = (await this.#endSessions(manager, [revocation])).get(revocation) ?? 0
+    const endedSessions = (await this.#endSessions(manager, [revocation])).get(revocation) ?? null
     return { revocation, alreadyRevoked: false, endedSessions }
   }
 
   async #endSessions(
     manager: EntityManager,
     revocations: readonly Revocation[],
-  ): Promise<ReadonlyMap<Revocation, number>> {
+  ): Promise<ReadonlyMap<Revocation, number | null>> {
     const { sessions } = this.#options
     const counts =
       sessions && revocations.length > 0 ? await sessions.endSessions(manager, revocations) : []
-    return new Map(revocations.map((revocation, index) => [revocation, counts[index] ?? 0]))
+    return new Map(revocations.map((revocation, index) => [revocation, counts[index] ?? null]))
   }
 
   /** @param keys - Of the cut-offs to come after; `null` for all. */
   async #nextInstant(manager: EntityManager, keys: readonly RevocationKey[] | null): Promise<Date> {
-    const [row] = await manager.query<[{ now: Date; instant: Date }]>(this.#sql(sql.nextInstant), [
-      keys,
-    ])
+    const [row] = await (keys === null
+      ? manager.query<[Instant]>(this.#sql(sql.nextInstantOfAll))
+      : manager.query<[Instant]>(this.#sql(sql.nextInstant), [keys]))
     this.#options.clock.observe(row.now)
     return row.instant
   }
@@ -262,6 +265,11 @@ export class PostgresWriter {
   #sql(text: string): string {
     return nameTables(this.#options.dataSource, text)
   }
+}
+
+interface Instant {
+  readonly now: Date
+  readonly instant: Date
 }
 
 type FoundEntry = Revocation & { readonly key: RevocationKey }

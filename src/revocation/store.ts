@@ -17,8 +17,8 @@ export interface RevocationOutcome {
   readonly revocation: Revocation
   /** Whether it stood already: then nothing was written, and the first reason, time and actor are kept. */
   readonly alreadyRevoked: boolean
-  /** How many sessions it ended. */
-  readonly endedSessions: number
+  /** How many sessions it ended; `null` when they are too many to count, or this store keeps none. */
+  readonly endedSessions: number | null
 }
 
 /** What became of a wish to restore. */
@@ -49,12 +49,11 @@ export interface RevocationEvent {
   readonly revocation: Revocation
 }
 
-/** All given members must hold. An id that is a UUID or a digest is found in capitals and in small letters. */
+/** All given members must hold. */
 export interface RevocationFilter {
   readonly scope?: RevocationScope | null
   readonly subject?: string | null
   readonly sessionId?: string | null
-  /** `tokenId` of an entry, or its `digest`. */
   readonly tokenId?: string | null
   readonly reason?: string | null
   readonly revokedBy?: string | null

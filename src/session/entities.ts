@@ -18,6 +18,26 @@ export interface Session {
   readonly endedAt: Date | null
 }
 
+/** A session with what its holder is told after its end. */
+interface SessionRow extends Session {
+  /** The reason of the revocation that ended it; `null` when its time was over, or 0.1 ended it. */
+  readonly endReason: string | null
+}
+
+/** A cut-off that still has sessions to end. */
+export interface SessionCutOff {
+  /** The id of its revocation. */
+  readonly id: string
+  /** `null`: everyone. */
+  readonly subject: string | null
+  readonly keptSessionId: string | null
+  readonly revokedAt: Date
+  readonly reason: string
+  /** The sessions of the index `session_live` up to this one have been ended; `null`: none yet. */
+  readonly endedToSubject: string | null
+  readonly endedToId: string | null
+}
+
 /** A refresh token, known by its hash only. */
 export interface RefreshTokenRow {
   readonly hash: Buffer
@@ -35,7 +55,7 @@ export function isSessionId(text: string): boolean {
 
 const instant = { type: 'timestamp with time zone', precision: 3 } as const
 
-export const SessionEntity = new EntitySchema<Session>({
+export const SessionEntity = new EntitySchema<SessionRow>({
   name: 'Session',
   tableName: 'session',
   columns: {
@@ -50,12 +70,29 @@ export const SessionEntity = new EntitySchema<Session>({
     lastIssuedAt: { name: 'last_issued_at', ...instant },
     expiresAt: { name: 'expires_at', ...instant },
     endedAt: { name: 'ended_at', ...instant, nullable: true },
+    endReason: { name: 'end_reason', type: 'text', nullable: true },
   },
   indices: [
     { name: 'session_subject', columns: ['subject', 'createdAt'] },
     { name: 'session_expires_at', columns: ['expiresAt'] },
     { name: 'session_ended_at', columns: ['endedAt'] },
+    { name: 'session_live', columns: ['subject', 'id'], where: 'ended_at IS NULL' },
+    { name: 'session_last_issued_at', columns: ['lastIssuedAt'] },
   ],
+})
+
+export const SessionCutOffEntity = new EntitySchema<SessionCutOff>({
+  name: 'SessionCutOff',
+  tableName: 'session_cut_off',
+  columns: {
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'session_cut_off_pkey' },
+    subject: { type: 'text', nullable: true },
+    keptSessionId: { name: 'kept_session_id', type: 'text', nullable: true },
+    revokedAt: { name: 'revoked_at', ...instant },
+    reason: { type: 'text' },
+    endedToSubject: { name: 'ended_to_subject', type: 'text', nullable: true },
+    endedToId: { name: 'ended_to_id', type: 'uuid', nullable: true },
+  },
 })
 
 export const RefreshTokenEntity = new EntitySchema<RefreshTokenRow>({

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
+import { createBatched } from '../batch.ts'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
 import { InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
@@ -8,15 +9,24 @@ import type { Revocation } from '../revocation/revocation.ts'
 import type { SignedToken, TokenSigner } from '../token/signer.ts'
 import { isSessionId } from './entities.ts'
 import type { Session } from './entities.ts'
-import { createRefreshToken, formatRefreshToken, parseRefreshToken } from './refresh-token.ts'
+import {
+  createRefreshToken,
+  formatRefreshToken,
+  hashRefreshToken,
+  parseRefreshToken,
+} from './refresh-token.ts'
 import { addRefreshToken, replaceRefreshToken, spendRefreshTokens } from './refresh-token-rows.ts'
 import {
+  REUSE,
   findExcessSessions,
-  findSessionOfRefreshToken,
-  isInUse,
+  findReuse,
+  findSessionById,
+  findSessionsOfRefreshTokens,
+  listSessions,
   lockLiveSession,
   sessionColumns,
 } from './session-rows.ts'
+import type { Ending } from './session-rows.ts'
 
 /** Where a request comes from, for the person's list of devices. */
 export interface Device {
@@ -30,6 +40,14 @@ export type ReadGrant = (
   manager: EntityManager,
   subject: string,
 ) => Promise<{ roles: readonly string[] }>
+
+/** Which part of a person's sessions is wanted. */
+export interface SessionPage {
+  /** How many at the most; not given, all. */
+  readonly first?: number | null
+  /** Start behind this one. */
+  readonly after?: Pick<Session, 'id' | 'createdAt'> | null
+}
 
 /** What a person gets who signs in or refreshes. */
 export interface IssuedTokens {
@@ -49,6 +67,8 @@ export interface SessionsOptions {
   readonly maxPerPerson?: number | null
   /** For how long a repeated refresh is taken for a lost answer, in seconds. */
   readonly graceSeconds: number
+  /** The same, while nobody has used what the answer held; not given, no longer than the grace. */
+  readonly lostAnswerSeconds?: number
   readonly readGrant: ReadGrant
   /** Told after a session was ended because an old refresh token came back. */
   readonly onReuse: (session: Session, revocation: Revocation, by: Device) => void
@@ -56,8 +76,8 @@ export interface SessionsOptions {
   readonly onGivenWay?: (session: Session, revocation: Revocation, by: Device) => void
 }
 
-/** What is kept of a session after its end, in days, so that an old refresh token is still known. */
-const KEEP_ENDED_DAYS = 1
+/** How long a session is kept after its last token has expired, in days. */
+const KEEP_EXPIRED_DAYS = 1
 
 /** How long a look-up of sessions may take, in milliseconds. */
 const READ_TIMEOUT_MS = 2000
@@ -65,6 +85,8 @@ const READ_TIMEOUT_MS = 2000
 /** Sign-ins on devices, and the refresh tokens that carry them. */
 export class Sessions {
   readonly #options: SessionsOptions
+  /** Guesses come in floods: what is presented at the same time is looked up together. */
+  readonly #findOwners = createBatched<Buffer, Session | null>((tokens) => this.#findAll(tokens))
 
   constructor(options: SessionsOptions) {
     this.#options = options
@@ -96,21 +118,23 @@ export class Sessions {
    * Exchanges a refresh token for a new pair.
    *
    * @throws {@link InvalidRefreshTokenError} when it is unknown, its session has ended, or it was used before:
-   * then the session ends, because one of two holders is a thief.
+   * then the session ends, because one of two holders is a thief. Both are told.
    */
   async refresh(text: string, device: Device): Promise<IssuedTokens> {
     const token = parseRefreshToken(text)
-    if (!token) throw new InvalidRefreshTokenError()
+    const found = token && (await this.#findOwners(token))
+    if (!token || !found) throw new InvalidRefreshTokenError()
 
     const outcome = await runTransaction(this.#options.dataSource, (manager) =>
-      this.#refreshWithin(manager, token, device),
+      this.#refreshWithin(manager, token, found, device),
     )
     if ('accessToken' in outcome) return outcome
+    if ('ending' in outcome) throw new InvalidRefreshTokenError(outcome.ending)
 
-    await this.#end(outcome.reused, 'refresh_token_reuse', (revocation) =>
-      this.#options.onReuse(outcome.reused, revocation, device),
+    const revocation = await this.#end(outcome.reused, REUSE, (made) =>
+      this.#options.onReuse(outcome.reused, made, device),
     )
-    throw new InvalidRefreshTokenError()
+    throw new InvalidRefreshTokenError(revocation)
   }
 
   /**
@@ -153,51 +177,45 @@ export class Sessions {
   }
 
   /** The person's live sessions, newest first, and the one that asks, even if it has ended. */
-  async list(subject: string, currentId: string): Promise<readonly Session[]> {
-    return runTransaction(this.#options.dataSource, (manager) =>
-      manager.query<Session[]>(
-        `select ${sessionColumns} from session
-         where subject = $1
-           and ((ended_at is null and expires_at > clock_timestamp() and ${isInUse('$3')})
-                or id::text = $2)
-         order by created_at desc, id`,
-        [subject, currentId, this.#options.idleSeconds ?? null],
-      ),
-    )
+  async list(
+    subject: string,
+    currentId: string,
+    { first = null, after = null }: SessionPage = {},
+  ): Promise<readonly Session[]> {
+    const { dataSource, idleSeconds = null } = this.#options
+    const place = [after?.createdAt ?? null, after?.id ?? null]
+    const values = [subject, currentId, ...place, first, idleSeconds]
+    return read<Session>(dataSource, listSessions, values, READ_TIMEOUT_MS)
   }
 
   async find(id: string): Promise<Session | null> {
     if (!isSessionId(id)) return null
-    return runTransaction(this.#options.dataSource, async (manager) => {
-      const [session] = await manager.query<Session[]>(
-        `select ${sessionColumns} from session where id = $1`,
-        [id],
-      )
-      return session ?? null
-    })
+    const { dataSource } = this.#options
+    const [session] = await read<Session>(dataSource, findSessionById, [id], READ_TIMEOUT_MS)
+    return session ?? null
   }
 
   /** Finds whose refresh token this is, used or not. */
   async findByRefreshToken(text: string): Promise<Session | null> {
     const token = parseRefreshToken(text)
-    if (!token) return null
-    return runTransaction(this.#options.dataSource, (manager) =>
-      findSessionOfRefreshToken(manager, token),
-    )
+    return token && this.#findOwners(token)
   }
 
-  /** Removes sessions that ended some time ago, with their refresh tokens. */
+  /**
+   * Removes sessions whose last token has expired, with their refresh tokens.
+   *
+   * Those that ended before are kept until then: their tokens come back for as long, and are to be known from guesses.
+   */
   async deleteEnded(limit: number): Promise<number> {
     return runTransaction(this.#options.dataSource, async (manager) => {
       const [, deleted] = await manager.query<[unknown, number]>(
         `delete from session where id = any(array(
            select id from session
-           where ended_at < clock_timestamp() - make_interval(days => $2::integer)
-              or expires_at < clock_timestamp() - make_interval(days => $2::integer)
+           where expires_at < (select clock_timestamp() - make_interval(days => $2::integer))
            limit $1
            for update skip locked
          ))`,
-        [limit, KEEP_ENDED_DAYS],
+        [limit, KEEP_EXPIRED_DAYS],
       )
       return deleted
     })
@@ -230,24 +248,25 @@ export class Sessions {
   async #refreshWithin(
     manager: EntityManager,
     token: Buffer,
+    { id, subject }: Session,
     device: Device,
-  ): Promise<IssuedTokens | { reused: Session }> {
-    const found = await findSessionOfRefreshToken(manager, token)
-    if (!found) throw new InvalidRefreshTokenError()
+  ): Promise<IssuedTokens | { reused: Session } | { ending: Ending | null }> {
+    const { graceSeconds, lostAnswerSeconds = 0, idleSeconds } = this.#options
+    const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+    const grant = await this.#options.readGrant(manager, subject)
+    const session = await lockLiveSession(manager, id, idleSeconds)
+    if (!session) return { ending: await findReuse(manager, id) }
 
-    const issuedAt = await this.#options.revocations.issueInstantWithin(manager, found.subject)
-    const grant = await this.#options.readGrant(manager, found.subject)
-    const session = await lockLiveSession(manager, found.id, this.#options.idleSeconds)
-    if (!session) throw new InvalidRefreshTokenError()
-
-    const successor = await replaceRefreshToken(
-      manager,
-      token,
-      session.id,
-      this.#options.graceSeconds,
-    )
-    if (!successor) return { reused: session }
-    return this.#issue(manager, session, issuedAt, grant, successor, device)
+    const patience = { graceSeconds, lostAnswerSeconds }
+    const replacement = await replaceRefreshToken(manager, token, session.id, patience)
+    switch (replacement.kind) {
+      case 'REPLACED':
+        return this.#issue(manager, session, issuedAt, grant, replacement.successor, device)
+      case 'SPENT':
+        return { ending: null }
+      case 'REUSED':
+        return { reused: session }
+    }
   }
 
   async #renew(
@@ -306,17 +325,31 @@ export class Sessions {
     return read<Session>(dataSource, findExcessSessions, values, READ_TIMEOUT_MS)
   }
 
+  async #findAll(tokens: readonly Buffer[]): Promise<ReadonlyArray<Session | null>> {
+    const hashes = tokens.map(hashRefreshToken)
+    const { dataSource } = this.#options
+    const found = await read<Session & { hash: Buffer }>(
+      dataSource,
+      findSessionsOfRefreshTokens,
+      [hashes],
+      READ_TIMEOUT_MS,
+    )
+    const byHash = new Map(found.map(({ hash, ...session }) => [hash.toString('hex'), session]))
+    return hashes.map((hash) => byHash.get(hash.toString('hex')) ?? null)
+  }
+
   /** In a transaction of its own: a revocation locks its entry first and the session second, a refresh the session. */
   async #end(
     { id: sessionId, subject }: Session,
     reason: string,
     tell: (revocation: Revocation) => void,
-  ): Promise<void> {
+  ): Promise<Revocation> {
     const { revocation, alreadyRevoked } = await this.#options.revocations.revoke({
       target: { scope: 'SESSION', sessionId, subject },
       reason,
       by: null,
     })
     if (!alreadyRevoked) tell(revocation)
+    return revocation
   }
 }

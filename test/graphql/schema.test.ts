@@ -107,7 +107,7 @@ const RELEASED: ReadonlyArray<readonly [type: string, fields: readonly string[]]
     ],
   ],
   ['LogoutPayload', ['alreadyRevoked: Boolean!', 'revocation: Revocation!']],
-  ['LogoutAllDevicesPayload', ['endedSessions: Int!', 'revocation: Revocation!']],
+  ['LogoutAllDevicesPayload', ['endedSessions: Int', 'revocation: Revocation!']],
   [
     'RevokeTokenPayload',
     ['alreadyRevoked: Boolean!', 'verified: Boolean!', 'revocation: Revocation'],

@@ -7,7 +7,7 @@ import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
 import type { CutOffTarget } from '../../src/revocation/postgres-writer.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { RevocationOutcome } from '../../src/revocation/store.ts'
-import { sessionKeeper } from '../../src/session/session-keeper.ts'
+import { createSessionKeeper } from '../../src/session/session-keeper.ts'
 import { replaceClock } from '../support/database-clock.ts'
 import type { DatabaseClock } from '../support/database-clock.ts'
 import { createDatabase } from '../support/database.ts'
@@ -467,7 +467,7 @@ describe('revocations that are asked for at the same time', () => {
   it('do not suffer from one whose session somebody else holds', async () => {
     const hasty = createDataSource({ url: database.url })
     await hasty.initialize()
-    const store = new PostgresRevocationStore(hasty, { sessions: sessionKeeper })
+    const store = new PostgresRevocationStore(hasty, { sessions: createSessionKeeper() })
     const [held, free] = await Promise.all(
       ['held', 'free'].map((subject) => node.sessions.open(subject, PHONE, grantUser)),
     )

@@ -5,7 +5,7 @@ import { createRevocationCheck } from '../../src/revocation/loader.ts'
 import type { RevocationCheck } from '../../src/revocation/loader.ts'
 import { PostgresRevocationStore } from '../../src/revocation/postgres-store.ts'
 import { RevocationReplica } from '../../src/revocation/replica.ts'
-import { sessionKeeper } from '../../src/session/session-keeper.ts'
+import { createSessionKeeper } from '../../src/session/session-keeper.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { Device, ReadGrant, SessionsOptions } from '../../src/session/sessions.ts'
 import { createKeyRing } from '../../src/token/keys.ts'
@@ -35,6 +35,7 @@ export interface TestNodeOptions extends Partial<
     | 'idleSeconds'
     | 'maxPerPerson'
     | 'graceSeconds'
+    | 'lostAnswerSeconds'
   >
 > {
   readonly poolSize?: number
@@ -54,7 +55,7 @@ export const grantUser: ReadGrant = async () => ({ roles: ['USER'] })
 
 export async function openNode(url: string, options: TestNodeOptions = {}): Promise<TestNode> {
   const { poolSize = 5, readGrant = grantUser, onReuse = () => undefined } = options
-  const { lifetimeSeconds = 30 * 24 * 3600, graceSeconds = 5 } = options
+  const { lifetimeSeconds = 30 * 24 * 3600, graceSeconds = 5, lostAnswerSeconds = 0 } = options
   const { idleSeconds = null, maxPerPerson = null, onGivenWay } = options
   const keys = createKeyRing({ signWith: SECRET })
   const names = { issuer: 'portcullis', audience: 'portcullis' }
@@ -65,7 +66,7 @@ export async function openNode(url: string, options: TestNodeOptions = {}): Prom
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: TOKEN_SECONDS,
     checkTimeoutMs: PATIENCE_MS,
-    sessions: sessionKeeper,
+    sessions: createSessionKeeper({ idleSeconds }),
     ...(replica && { replica }),
   })
   await replica?.start()
@@ -78,6 +79,7 @@ export async function openNode(url: string, options: TestNodeOptions = {}): Prom
     maxPerPerson,
     ...(onGivenWay && { onGivenWay }),
     graceSeconds,
+    lostAnswerSeconds,
     readGrant,
     onReuse,
   })
