@@ -71,6 +71,12 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   const recentUser = demandRecent(USER, reauthentication?.maxAgeSeconds)
   const recentAdmin = demandRecent(ADMIN, reauthentication?.adminMaxAgeSeconds)
 
+  /** Whether an entry ended a session so long ago that all its tokens have expired: then nothing is left to revoke. */
+  function hasOutlivedTokens({ scope, revokedAt }: Revocation): boolean {
+    const ageSeconds = revocations.now() - revokedAt.getTime() / 1000
+    return scope !== 'TOKEN' && ageSeconds > revocations.maxTokenLifetimeSeconds
+  }
+
   async function revoke(
     event: 'logout' | 'revocation',
     { ipAddress }: Authentication,
@@ -97,9 +103,10 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     const { sessionId, subject } = caller
 
     const before = await check(caller)
-    if (before !== null && before.scope !== 'TOKEN')
+    if (before !== null && hasOutlivedTokens(before)) {
       return { alreadyRevoked: true, revocation: before }
-
+    }
+    // An entry of its own even where a cut-off reaches as far: that may be restored, and this is to stay.
     const target = { scope: 'SESSION', sessionId, subject } as const
     return revoke('logout', auth, { target, reason: 'logout', by: subject })
   }

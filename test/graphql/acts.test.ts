@@ -143,21 +143,37 @@ describe('logout', () => {
     expect(await journalOf({ sessionId: phone.sessionId })).toHaveLength(1)
   })
 
-  it('takes a token that somebody else revoked, and says why', async () => {
-    const phone = await register(node, 'dorothy')
-    await act(
-      admin.accessToken,
-      'revokeUser(userId: $userId, reason: "stolen") { alreadyRevoked }',
-      {
-        userId: phone.userId,
-      },
-    )
+  // Q08
+  it.each<[string, string, (phone: SignIn) => Promise<SignIn>]>([
+    ['revokeUser', 'revokeUser(userId: $userId) { revocation { id } }', async () => admin],
+    ['revokeEveryone', 'revokeEveryone(reason: "leak") { revocation { id } }', async () => admin],
+    ['logoutAllDevices', 'logoutAllDevices { revocation { id } }', async (phone) => phone],
+  ])(
+    'after %s makes an entry of its own, once, which stays when the other is restored',
+    async (_act, cutOff, by) => {
+      const phone = await register(node, `dorothy-${_act.toLowerCase()}`)
+      const { accessToken } = await by(phone)
+      const { revocation } = await act(accessToken, cutOff, {
+        ...(cutOff.includes('$userId') && { userId: phone.userId }),
+      })
 
-    expect(await act(phone.accessToken, LOGOUT)).toMatchObject({
-      alreadyRevoked: true,
-      revocation: { scope: 'SUBJECT', reason: 'stolen' },
-    })
-  })
+      const first = await act(phone.accessToken, LOGOUT)
+      const again = await act(phone.accessToken, LOGOUT, {}, otherNode)
+      expect(first).toMatchObject({
+        alreadyRevoked: false,
+        revocation: { scope: 'SESSION', reason: 'logout', revokedBy: phone.userId },
+      })
+      expect(again).toEqual({ ...first, alreadyRevoked: true })
+      expect(await whoAmI(node, phone.accessToken)).toBe('TOKEN_REVOKED')
+
+      admin = await login(node, 'admin', 'console')
+      await act(admin.accessToken, 'restore(revocationId: $revocationId) { alreadyRestored }', {
+        revocationId: revocation.id,
+      })
+      expect(await stateOf(phone)).toEqual(DEAD)
+      expect(await journalOf({ sessionId: phone.sessionId })).toHaveLength(1)
+    },
+  )
 
   it('ends the session also when only its token had been revoked', async () => {
     const phone = await register(node, 'edith')
