@@ -19,15 +19,15 @@ export type SignedOut =
       /** `null` where the server had no room to say: when it closed a WebSocket. */
       readonly revocation: RevocationNotice | null
     }
+  | {
+      readonly reason: 'INVALID_REFRESH_TOKEN'
+      /** Given when another client used the tokens of the session: `refresh_token_reuse`. */
+      readonly revocation?: RevocationNotice
+    }
   | { readonly reason: (typeof OTHER_REASONS)[number] }
 
 /** `TOKEN_EXPIRED` signs out only where there is no way to refresh. */
-const OTHER_REASONS = [
-  'TOKEN_INVALID',
-  'TOKEN_EXPIRED',
-  'INVALID_REFRESH_TOKEN',
-  'ACCOUNT_SUSPENDED',
-] as const
+const OTHER_REASONS = ['TOKEN_INVALID', 'TOKEN_EXPIRED', 'ACCOUNT_SUSPENDED'] as const
 
 const REASONS_OF_TOKENS: ReadonlySet<string> = new Set([
   'TOKEN_EXPIRED',
@@ -63,6 +63,10 @@ function describe(error: AnswerError): SignedOut | null {
   const given = readReason(error)
   if (given === 'TOKEN_REVOKED') {
     return { reason: 'TOKEN_REVOKED', revocation: readNotice(error.extensions?.['revocation']) }
+  }
+  if (given === 'INVALID_REFRESH_TOKEN') {
+    const revocation = readNotice(error.extensions?.['revocation'])
+    return { reason: given, ...(revocation && { revocation }) }
   }
   const reason = OTHER_REASONS.find((known) => known === given)
   return reason === undefined ? null : { reason }

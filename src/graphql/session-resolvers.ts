@@ -57,8 +57,6 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
     { refreshToken }: { refreshToken: string },
     context: ServiceContext,
   ): Promise<object> {
-    const attempt = { kind: 'REFRESH', of: null, from: context.ipAddress } as const
-    await attempts.check(attempt)
     try {
       return toAuthPayload(await sessions.refresh(refreshToken, readDeviceOf(context, null)))
     } catch (error) {
@@ -69,10 +67,11 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
 
   /**
    * A token that was one of ours is no guess: it is held against its session only, because when everybody's sessions
-   * ended those of a whole office come back, from one address.
+   * ended those of a whole office come back, from one address. So one that is good is never refused for what others did.
    */
   async function countFailure(refreshToken: string, { ipAddress }: ServiceContext): Promise<void> {
     const session = await sessions.findByRefreshToken(refreshToken)
+    if (session === null) await attempts.check({ kind: 'REFRESH', of: null, from: ipAddress })
     log({
       event: 'refresh_failed',
       subject: session?.subject ?? null,

@@ -116,9 +116,6 @@ class CompiledQueries {
   }
 }
 
-/** In an object literal of the compiled code it would set the prototype, and the answer would lack the field. */
-const NO_MEMBER = '__proto__'
-
 /**
  * One operation, not too large and without directives: of a field that is skipped in one place and not in another, the
  * compiler takes all.
@@ -126,7 +123,6 @@ const NO_MEMBER = '__proto__'
 function isPlain(document: DocumentNode): boolean {
   let operations = 0
   let directives = 0
-  let isNamedPlainly = true
   visit(document, {
     OperationDefinition: () => {
       operations += 1
@@ -134,11 +130,6 @@ function isPlain(document: DocumentNode): boolean {
     Directive: () => {
       directives += 1
     },
-    Name: ({ value }) => {
-      isNamedPlainly &&= value !== NO_MEMBER
-    },
   })
-  return (
-    isNamedPlainly && operations === 1 && directives === 0 && countFields(document) <= MAX_FIELDS
-  )
+  return operations === 1 && directives === 0 && countFields(document) <= MAX_FIELDS
 }

@@ -46,6 +46,30 @@ describe('a session', () => {
     expect(storage.read()).toBe(after)
   })
 
+  it('says when its refresh token was used by another client', async () => {
+    const endings: SignedOut[] = []
+    const revokedAt = '2026-11-28T12:00:00.000Z'
+    const session = createSession({
+      storage: createSharedStorage(null),
+      onSignedOut: (ending) => endings.push(ending),
+      refresh: async () => {
+        const reason = 'INVALID_REFRESH_TOKEN'
+        const revocation = { reason: 'refresh_token_reuse', revokedAt }
+        throw new RefreshError([{ extensions: { code: 'UNAUTHENTICATED', reason, revocation } }])
+      },
+    })
+    const tokens = createTokens('ada')
+    session.signIn(tokens)
+
+    expect(await session.renew(tokens.accessToken)).toBeNull()
+    expect(endings).toEqual([
+      {
+        reason: 'INVALID_REFRESH_TOKEN',
+        revocation: { reason: 'refresh_token_reuse', revokedAt: new Date(revokedAt) },
+      },
+    ])
+  })
+
   it('asks nobody for a token that another tab has refreshed already', async () => {
     const [before, after] = [createTokens('ada'), createTokens('ada')]
     const session = createSession({

@@ -32,7 +32,6 @@ const RELEASED_NAMES = [
   'TokenRevokedError',
   'TokenVerifier',
   'applyAuthDirective',
-  'assertProtected',
   'authTypeDefs',
   'createKeyRing',
   'createPortcullis',

@@ -475,14 +475,16 @@ describe('a refresh under way while', () => {
 })
 
 describe('renewWithin', () => {
-  it('gives a live session new tokens, and takes the old refresh token for stolen', async () => {
+  it('gives a live session new tokens, and takes the old refresh token for stolen after the grace time', async () => {
     const first = await signIn()
     const renewed = await renew(first.session.id)
 
     expect(renewed.session.id).toBe(first.session.id)
     expect(await isAlive(renewed)).toBe(true)
+    await clock.jump((GRACE_SECONDS + 1) * SECOND)
     await expectRefused(first.refreshToken)
     expect(reused).toEqual([first.session.id])
+    await expectRefused(renewed.refreshToken)
   })
 
   it('opens a session anew when the old one has ended', async () => {
@@ -511,6 +513,150 @@ describe('renewWithin', () => {
       node.sessions.renewWithin(manager, sessionId, 'ada', LAPTOP),
     )
   }
+})
+
+// Q52
+describe.each<[string, (id: string) => Promise<IssuedTokens>]>([
+  [
+    'changePassword',
+    (id) =>
+      runTransaction(node.dataSource, (manager) =>
+        node.sessions.renewWithin(manager, id, 'ada', PHONE),
+      ),
+  ],
+  ['reauthenticate', (id) => node.sessions.reauthenticate(id, 'ada', PHONE, readGrant)],
+])('just after %s', (_what, prove) => {
+  it.each<[string, (first: IssuedTokens) => Promise<string>]>([
+    ['the token of a moment ago', async ({ refreshToken }) => refreshToken],
+    [
+      'the token whose answer was lost a moment before',
+      async ({ refreshToken }) => {
+        await refresh(refreshToken)
+        return refreshToken
+      },
+    ],
+  ])('%s gives nothing new and kills nothing', async (_which, use) => {
+    const first = await signIn()
+    const old = await use(first)
+    const renewed = await prove(first.session.id)
+    await clock.jump((GRACE_SECONDS - 1) * SECOND)
+
+    await Promise.all([expectRefused(old), expectRefused(old), expectRefused(old)])
+    expect(reused).toEqual([])
+    expect(await isAlive(renewed)).toBe(true)
+    expect(await isAlive(await refresh(renewed.refreshToken, other))).toBe(true)
+    await expectRefused(old)
+    expect(reused).toEqual([])
+  })
+
+  it('the token of a moment ago ends the session once the grace time is over', async () => {
+    const first = await signIn()
+    const renewed = await prove(first.session.id)
+    await clock.jump((GRACE_SECONDS + 1) * SECOND)
+
+    await expectRefused(first.refreshToken)
+    expect(reused).toEqual([first.session.id])
+    expect(await isAlive(renewed)).toBe(false)
+  })
+})
+
+// Q52
+describe('where answers may be lost for ten minutes', () => {
+  const LOST_SECONDS = 600
+  let patient: TestNode
+
+  beforeAll(async () => {
+    patient = await openNode(database.url, {
+      graceSeconds: GRACE_SECONDS,
+      lostAnswerSeconds: LOST_SECONDS,
+      onReuse: ({ id }) => {
+        reused.push(id)
+      },
+    })
+  })
+
+  afterAll(async () => {
+    await patient.close()
+  })
+
+  it('a successor that nobody used is given again until they are over', async () => {
+    const first = await signIn()
+    const second = await refresh(first.refreshToken, patient)
+    await clock.jump((LOST_SECONDS - 1) * SECOND)
+
+    const again = await refresh(first.refreshToken, patient)
+    expect(again.refreshToken).toBe(second.refreshToken)
+    expect(await isAliveAt(patient, again)).toBe(true)
+    await clock.jump(2 * SECOND)
+    await expect(refresh(first.refreshToken, patient)).rejects.toThrow(InvalidRefreshTokenError)
+    expect(reused).toEqual([first.session.id])
+  })
+
+  it('a token whose successor was used ends the session at once', async () => {
+    const first = await signIn()
+    const second = await refresh(first.refreshToken, patient)
+    await refresh(second.refreshToken, patient)
+
+    await expect(refresh(first.refreshToken, patient)).rejects.toThrow(InvalidRefreshTokenError)
+    expect(reused).toEqual([first.session.id])
+  })
+
+  it('a token that a new password took the place of kills nothing while the new one is unused', async () => {
+    const first = await signIn()
+    const renewed = await patient.sessions.reauthenticate(first.session.id, 'ada', PHONE, readGrant)
+    await clock.jump((LOST_SECONDS - 1) * SECOND)
+
+    await expect(refresh(first.refreshToken, patient)).rejects.toThrow(InvalidRefreshTokenError)
+    expect(reused).toEqual([])
+    await refresh(renewed.refreshToken, patient)
+    await expect(refresh(first.refreshToken, patient)).rejects.toThrow(InvalidRefreshTokenError)
+    expect(reused).toEqual([first.session.id])
+  })
+
+  it('a node that was told nothing of it takes the same for theft', async () => {
+    const first = await signIn()
+    await refresh(first.refreshToken)
+    await clock.jump((GRACE_SECONDS + 1) * SECOND)
+
+    await expectRefused(first.refreshToken)
+    expect(reused).toEqual([first.session.id])
+  })
+})
+
+// Q52
+describe('a refresh that is refused', () => {
+  async function refusalOf(refreshToken: string): Promise<object> {
+    const error = await refresh(refreshToken).catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(InvalidRefreshTokenError)
+    return (error as InvalidRefreshTokenError).extensions
+  }
+
+  it('tells both holders of a token that was used twice that it was, days later too', async () => {
+    const first = await signIn()
+    const second = await refresh(first.refreshToken)
+    await clock.jump((GRACE_SECONDS + 1) * SECOND)
+
+    const told = await refusalOf(first.refreshToken)
+    expect(told).toMatchObject({
+      code: 'UNAUTHENTICATED',
+      reason: 'INVALID_REFRESH_TOKEN',
+      revocation: { reason: 'refresh_token_reuse' },
+    })
+    await clock.jump(3 * DAY)
+    expect(await refusalOf(second.refreshToken)).toEqual(told)
+    expect(await refusalOf(first.refreshToken)).toEqual(told)
+  })
+
+  it('says nothing more of an unknown token, nor of a session that has ended in another way', async () => {
+    const [revoked, expired] = [await signIn(), await signIn()]
+    await revoke({ scope: 'SESSION', sessionId: revoked.session.id, subject: 'ada' })
+    const plain = { code: 'UNAUTHENTICATED', reason: 'INVALID_REFRESH_TOKEN' }
+
+    expect(await refusalOf(revoked.refreshToken)).toEqual(plain)
+    expect(await refusalOf('A'.repeat(43))).toEqual(plain)
+    await clock.jump(LIFETIME_SECONDS * SECOND)
+    expect(await refusalOf(expired.refreshToken)).toEqual(plain)
+  })
 })
 
 describe('reauthenticate', () => {
@@ -719,7 +865,12 @@ describe('looking up a session', () => {
                    order by 1`
     await expect
       .poll(() => own.query(scans), { timeout: 5000 })
-      .toEqual([{ by: 'session_pkey' }, { by: 'session_subject' }])
+      .toEqual([
+        { by: 'session_last_issued_at' },
+        { by: 'session_live' },
+        { by: 'session_pkey' },
+        { by: 'session_subject' },
+      ])
   })
 
   async function useEverySessionStatement({ url }: TestDatabase): Promise<void> {
@@ -746,15 +897,17 @@ describe('looking up a session', () => {
 
 // Q18
 describe('deleteEnded', () => {
-  it('removes a session and its refresh tokens a day after its end, not before', async () => {
+  it('keeps a session that has ended as long as its refresh tokens could come back, and a day', async () => {
     await clock.stop(NOON)
     const ended = await signIn()
-    const live = await signIn()
     await refresh(ended.refreshToken)
     await revoke({ scope: 'SESSION', sessionId: ended.session.id, subject: 'ada' })
+    await clock.jump(2 * DAY)
+    const live = await signIn()
 
-    await clock.jump(DAY)
+    await clock.jump(LIFETIME_SECONDS * SECOND - DAY)
     expect(await node.sessions.deleteEnded(10)).toBe(0)
+    expect((await node.sessions.findByRefreshToken(ended.refreshToken))?.id).toBe(ended.session.id)
     await clock.jump(1)
     expect(await node.sessions.deleteEnded(10)).toBe(1)
     expect(await node.sessions.find(ended.session.id)).toBeNull()
