@@ -85,7 +85,11 @@ export const revocationMigrations: ReadonlyArray<new () => MigrationInterface> =
 ].map(inPlace)
 
 // For an Apollo Server of yours
-export { applyAuthDirective, listUndeclaredRootFields } from './graphql/auth-directive.ts'
+export {
+  applyAuthDirective,
+  assertProtected,
+  listUndeclaredRootFields,
+} from './graphql/auth-directive.ts'
 export type { AuthContext } from './graphql/auth-directive.ts'
 export { Authentication } from './graphql/authentication.ts'
 export type { AuthenticationOptions, Caller } from './graphql/authentication.ts'

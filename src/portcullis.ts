@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IResolvers } from '@graphql-tools/utils'
 import type { GraphQLSchema } from 'graphql'
-import { applyAuthDirective } from './graphql/auth-directive.ts'
+import { applyAuthDirective, assertProtected } from './graphql/auth-directive.ts'
 import type { AuthContext } from './graphql/auth-directive.ts'
 import type { PortcullisError } from './errors.ts'
 import { Authentication } from './graphql/authentication.ts'
@@ -96,10 +96,18 @@ export interface Live {
   /** The connections that are open on this node. */
   readonly connections: LiveConnections
 
-  /** Makes the options of `graphql-ws`' `useServer` or `makeHandler`. */
+  /**
+   * Makes the options of `graphql-ws`' `useServer` or `makeHandler`.
+   *
+   * @throws `TypeError` as {@link Portcullis.assertProtected}.
+   */
   webSocketOptions(options: WebSocketOptions): ReturnType<typeof createWebSocketOptions>
 
-  /** Makes the options of `graphql-sse`'s `createHandler`. */
+  /**
+   * Makes the options of `graphql-sse`'s `createHandler`.
+   *
+   * @throws `TypeError` as {@link Portcullis.assertProtected}.
+   */
   eventStreamOptions(options: LiveOptions): ReturnType<typeof createEventStreamOptions>
 }
 
@@ -129,8 +137,26 @@ export interface Portcullis {
    */
   issue(grant: IssueGrant): Promise<IssuedToken>
 
-  /** Makes `@auth` hold in an executable schema. */
+  /**
+   * Makes `@auth` hold in an executable schema. Do last what makes the schema: a resolver that is set afterwards takes the
+   * guard's place.
+   *
+   * @throws `TypeError` that lists all that is wrong with the directives, in SDL and `extensions` alike, by coordinates such
+   * as `Query.me`.
+   */
   protect(schema: GraphQLSchema): GraphQLSchema
+
+  /**
+   * Makes sure that every field with `@auth` carries its guard. `createStatusPlugin`, `live.webSocketOptions` and
+   * `live.eventStreamOptions` do it at the start; on another server, call it when that is ready.
+   *
+   * @example
+   * app.addHook('onReady', async () => portcullis.assertProtected(app.graphql.schema)) // Mercurius
+   *
+   * @throws `TypeError` that names every field whose guard is not there: `protect` was forgotten, or something has replaced
+   * or wrapped a resolver after it.
+   */
+  assertProtected(schema: GraphQLSchema): void
 
   /** One request's part of the GraphQL context. It does nothing until a protected field asks. */
   context(request: RequestCredentials): AuthContext
@@ -206,6 +232,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     sign,
     context,
     protect: applyAuthDirective,
+    assertProtected,
     live: {
       typeDefs: liveTypeDefs,
       resolvers: createLiveResolvers({ revocations: store, connections }),

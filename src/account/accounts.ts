@@ -85,17 +85,24 @@ export class Accounts {
   ): Promise<Opened> {
     const address = readEmail(email)
     checkNewPassword(password, 'password')
+    const { attempts, hashing } = this.#options
     const attempt: Attempt = { kind: 'SIGN_IN', of: address, from }
-    await this.#options.attempts.check(attempt)
+    await attempts.check(attempt)
 
     const id = randomUUID()
-    const passwordHash = await this.#hash(password)
+    const passwordHash = await hashing.run(async () => {
+      await attempts.check(attempt)
+      return hashPassword(password)
+    })
     try {
-      return await open(id, (manager) =>
-        insertAccount(manager, id, address, passwordHash, ['USER']),
-      )
+      return await open(id, async (manager) => {
+        const account = await insertAccount(manager, id, address, passwordHash, ['USER'])
+        // Of a burst those beyond the limit hear the same, whether the address is taken or not.
+        await attempts.checkWithin(manager, attempt)
+        return account
+      })
     } catch (error) {
-      if (isEmailTaken(error)) await this.#options.attempts.count(attempt)
+      if (isEmailTaken(error)) await attempts.count(attempt)
       throw error
     }
   }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
-import type { DataSource } from 'typeorm'
+import type { DataSource, EntityManager } from 'typeorm'
 import { createBatched } from '../batch.ts'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
@@ -60,11 +60,26 @@ export class FailedAttempts {
     this.#limits = limits
   }
 
-  /** @throws {@link RateLimitedError} when there were too many. */
+  /**
+   * Ask before the work, once more after the wait for it, and once more before its success is told: so a burst learns no
+   * more than what comes one after the other.
+   *
+   * @throws {@link RateLimitedError} when there were too many.
+   */
   async check(attempt: Attempt): Promise<void> {
     const keys = keysOf(attempt)
+    this.#refuse(keys, await this.#findTogether(keys))
+  }
+
+  /** As {@link check}, in a transaction of the caller's, which must not wait for a second connection. */
+  async checkWithin(manager: EntityManager, attempt: Attempt): Promise<void> {
+    const keys = keysOf(attempt)
+    const values = [[keys.account, keys.address]]
+    this.#refuse(keys, await manager.query<Standing[]>(findStandings.text, values))
+  }
+
+  #refuse(keys: Keys, standings: readonly Standing[]): void {
     const { perAccount, perAddress } = this.#limits
-    const standings = await this.#findTogether(keys)
     refuseAny(
       standings.filter(
         ({ key, failures }) => failures >= (key === keys.account ? perAccount : perAddress),

@@ -5,6 +5,9 @@ import { BadInputError } from '../errors.ts'
 const MIN_CHARACTERS = 8
 const MAX_BYTES = 1024
 
+/** UTF-16 units. Letters come apart into three at the most, and those have two bytes together (ǖ): 1.5 units a byte. */
+const MAX_TYPED = 1.5 * MAX_BYTES
+
 /** Half of a surrogate pair: UTF-8 has none, so all halves would become the same character, and open the account. */
 const LONE_SURROGATE = /\p{Cs}/u
 
@@ -19,12 +22,12 @@ const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 }
  * @see {@link https://pages.nist.gov/800-63-4/sp800-63b.html NIST SP 800-63B-4 §3.1.1.2}
  */
 export function checkNewPassword(newPassword: string, argument: string): void {
-  const password = normalize(newPassword)
+  const password = normalizeWithin(newPassword)
+  if (password === null) {
+    throw new BadInputError(argument, 'TOO_LONG', `Choose at most ${MAX_BYTES} bytes`)
+  }
   if ([...password].length < MIN_CHARACTERS) {
     throw new BadInputError(argument, 'TOO_SHORT', `Choose at least ${MIN_CHARACTERS} characters`)
-  }
-  if (Buffer.byteLength(password) > MAX_BYTES) {
-    throw new BadInputError(argument, 'TOO_LONG', `Choose at most ${MAX_BYTES} bytes`)
   }
   if (LONE_SURROGATE.test(password)) {
     throw new BadInputError(
@@ -54,13 +57,24 @@ let decoy: Promise<string> | undefined
  * @param passwordHash - `null` for nobody: that takes as long, so that the time does not tell who has an account.
  */
 export async function isPassword(password: string, passwordHash: string | null): Promise<boolean> {
-  const typed = normalize(password)
-  if (Buffer.byteLength(typed) > MAX_BYTES || LONE_SURROGATE.test(typed)) return false
+  const typed = normalizeWithin(password)
+  if (typed === null || LONE_SURROGATE.test(typed)) return false
 
   decoy ??= hashPassword('nobody has this password')
   const nobody = await decoy
   const isMatch = await verify(passwordHash ?? nobody, typed)
   return isMatch && passwordHash !== null
+}
+
+/**
+ * Judges the length first: to normalize takes a time that grows with the square of a run of combining marks.
+ *
+ * @returns `null` when it is too long.
+ */
+function normalizeWithin(password: string): string | null {
+  if (password.length > MAX_TYPED) return null
+  const normal = normalize(password)
+  return Buffer.byteLength(normal) > MAX_BYTES ? null : normal
 }
 
 /** One form for all keyboards: some join an accent to its letter, some do not. */

@@ -1,4 +1,4 @@
-import type { Client, Pool } from 'pg'
+import type { Client, ClientBase, Pool } from 'pg'
 import type { DataSource } from 'typeorm'
 
 /** How long a new connection may take to say what it leads to, in milliseconds. */
@@ -36,11 +36,20 @@ export function closeIdle(pool: Pool): void {
 export function refuseStandby(client: Client, done: (error?: Error) => void): void {
   // While it is asked neither the pool nor anybody who wants it listens. What breaks it fails the next statement.
   client.on('error', () => undefined)
-  const question = { text: 'select pg_is_in_recovery() as standby', query_timeout: VERIFY_MS }
-  client.query<{ standby: boolean }>(question).then(
-    ({ rows }) => done(rows[0]?.standby === false ? undefined : new StandbyError()),
+  assertPrimary(client, VERIFY_MS).then(
+    () => done(),
     (error: unknown) => done(error as Error),
   )
+}
+
+/** @throws when a connection leads to a standby, or gives no answer in time. */
+export async function assertPrimary(client: ClientBase, timeLimitMs: number): Promise<void> {
+  const question = {
+    text: 'select pg_is_in_recovery() as standby',
+    query_timeout: timeLimitMs,
+  }
+  const { rows } = await client.query<{ standby: boolean }>(question)
+  if (rows[0]?.standby !== false) throw new StandbyError()
 }
 
 class StandbyError extends Error {

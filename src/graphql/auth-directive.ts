@@ -1,34 +1,21 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { MapperKind, getDirective, mapSchema } from '@graphql-tools/utils'
-import {
-  TypeInfo,
-  defaultFieldResolver,
-  isAbstractType,
-  isObjectType,
-  visit,
-  visitWithTypeInfo,
-} from 'graphql'
+import { MapperKind, mapSchema } from '@graphql-tools/utils'
+import { TypeInfo, isAbstractType, isObjectType, visit, visitWithTypeInfo } from 'graphql'
 import type {
   DocumentNode,
   FieldNode,
   GraphQLField,
-  GraphQLFieldConfig,
-  GraphQLFieldResolver,
-  GraphQLInterfaceType,
   GraphQLObjectType,
   GraphQLSchema,
 } from 'graphql'
-import { RevocationUnavailableError, TokenExpiredError, TokenRevokedError } from '../errors.ts'
-import { admitSource, endAdmitted, isSource } from './admitted-sources.ts'
-import type { Authentication, Caller } from './authentication.ts'
+import { Declarations } from './declaration.ts'
+import { DEMAND, isDemand } from './demand.ts'
 import type { Demand } from './demand.ts'
+import { guardField, isGuard, trustGuard } from './guard.ts'
+import type { Root } from './guard.ts'
 
-/** What `@auth` needs of a GraphQL context. */
-export interface AuthContext {
-  readonly auth: Authentication
-}
+export type { AuthContext } from './guard.ts'
 
-type Resolver = GraphQLFieldResolver<unknown, AuthContext>
+type Field = GraphQLField<unknown, unknown>
 
 /**
  * Makes `@auth` hold: wraps the resolver of every field that it guards.
@@ -37,21 +24,57 @@ type Resolver = GraphQLFieldResolver<unknown, AuthContext>
  * together). The resolver of a refused field never runs; once the caller is known, a guarded field is as synchronous
  * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token; and every
  * event of a subscription, because anybody may have. An event that cannot be checked waits until it can, for half a minute
- * at the most.
+ * at the most; one that is refused because its token was revoked or has expired is the last of its source.
  *
- * @param schema - An executable schema whose type definitions include the directive (`authTypeDefs`).
+ * The directives may stand in the SDL or, as code-first schemas have them, in `extensions.directives`.
+ *
+ * @param schema - An executable schema. Do last what makes it: a resolver that is set afterwards takes the guard's place
+ * ({@link assertProtected} finds that).
+ * @throws `TypeError` that lists all that is wrong with the directives, by coordinates such as `Query.me`: arguments that
+ * the definition does not have, contrary declarations, and names that were meant to be `auth`.
  */
 export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
+  const declarations = new Declarations(schema)
   return mapSchema(schema, {
     [MapperKind.OBJECT_FIELD]: (field, fieldName, typeName) => {
       const type = schema.getType(typeName) as GraphQLObjectType
-      const demand = findDemand(schema, type, type.getFields()[fieldName] as Field)
-      const isEvent = type === schema.getSubscriptionType()
-      const guarded = demand === null ? field : guard(field, demand, { isEvent })
-      if (isEvent) return endWithToken(startAnew(guarded))
-      return type === schema.getMutationType() ? startAnew(guarded) : guarded
+      const demand = declarations.demandOf(type, type.getFields()[fieldName] as Field)
+      return guardField(field, demand, rootOf(schema, type))
     },
   })
+}
+
+/** Schemas whose fields carried their guards when they were looked at. */
+const inOrder = new WeakSet<GraphQLSchema>()
+
+/**
+ * Makes sure that every field with `@auth` carries its guard.
+ *
+ * The plug-ins for servers do it when they start. Call it yourself on a server without one, when it is ready:
+ * `portcullis.assertProtected(app.graphql.schema)` for Mercurius, whose loaders take the places of resolvers.
+ *
+ * A wrapper around a guard is not a guard, because nobody can tell from the outside whether it calls what it wraps. Only those that Apollo
+ * Server sets at its first request are trusted, in a schema that was in order before.
+ *
+ * @throws `TypeError` that names every field whose guard is not there, and what {@link applyAuthDirective} throws.
+ */
+export function assertProtected(schema: GraphQLSchema): void {
+  const demands = listDemands(schema)
+  if (isInstrumented(schema) && inOrder.has(schema)) {
+    inOrder.delete(schema)
+    for (const { field, demand } of demands) trustGuard(field.resolve ?? field, demand)
+  }
+
+  const open = demands.filter(({ field, demand, isEvent }) => {
+    return !isGuard(field.resolve, demand) || (isEvent && !isGuard(field.subscribe, demand))
+  })
+  if (open.length > 0) {
+    const names = open.map(({ coordinate }) => coordinate).join(', ')
+    throw new TypeError(
+      `expected the guard of @auth on every field that asks for it, got none on ${names}: serve what portcullis.protect returns, and set no resolver after it`,
+    )
+  }
+  if (!isInstrumented(schema)) inOrder.add(schema)
 }
 
 /**
@@ -60,15 +83,14 @@ export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
  * @returns Names such as `Query.me`; empty when every root field says `@auth` or `@public`.
  */
 export function listUndeclaredRootFields(schema: GraphQLSchema): readonly string[] {
+  const declarations = new Declarations(schema)
   const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]
   return roots
     .filter((type) => type !== null && type !== undefined)
+    .filter((type) => declarations.of(type) === null)
     .flatMap((type) =>
       Object.values(type.getFields())
-        .filter(
-          (field) =>
-            readDeclaration(schema, field) === null && readDeclaration(schema, type) === null,
-        )
+        .filter((field) => declarations.of(field) === null)
         .map((field) => `${type.name}.${field.name}`),
     )
 }
@@ -98,146 +120,42 @@ export function findDemands(schema: GraphQLSchema, document: DocumentNode): read
   return [...found.values()]
 }
 
-/** How long an event waits to be checked, and about how long until that is tried again; milliseconds. */
-const MAX_EVENT_WAIT_MS = 30_000
-const EVENT_RETRY_MS = 300
+/** A field that asks for its caller. */
+interface DemandingField {
+  readonly coordinate: string
+  readonly field: Field
+  readonly demand: Demand
+  readonly isEvent: boolean
+}
 
-/** Where a guarded field says what it asks. */
-const DEMAND = 'portcullis'
-
-type Field = GraphQLField<unknown, unknown>
-type Guardable = GraphQLObjectType | GraphQLInterfaceType | Field
-
-function readDeclaration(schema: GraphQLSchema, node: Guardable): Demand | 'PUBLIC' | null {
-  const [auth, another] = getDirective(schema, node, 'auth') ?? []
-  const isPublic = getDirective(schema, node, 'public') !== undefined
-
-  if (auth && isPublic) throw new TypeError(`expected @auth or @public on ${node.name}, got both`)
-  if (another)
-    throw new TypeError(`expected one @auth on ${node.name}, got another on its extension`)
-  if (isPublic) return 'PUBLIC'
-  if (!auth) return null
-
-  const { requires = 'USER', accepts = ['ACTIVE'] } = auth as {
-    requires?: string
-    accepts?: Demand['accepts']
-  }
-  if (accepts.includes('INVALID')) {
-    throw new TypeError(
-      `expected accepted states other than INVALID on ${node.name}: nobody is behind such a token`,
+function listDemands(schema: GraphQLSchema): readonly DemandingField[] {
+  const declarations = new Declarations(schema)
+  return Object.values(schema.getTypeMap())
+    .filter((type) => isObjectType(type))
+    .flatMap((type) =>
+      Object.values(type.getFields()).flatMap((field) => {
+        const demand = declarations.demandOf(type, field) ?? readDemand(field)
+        if (demand === null) return []
+        const isEvent = rootOf(schema, type) === 'SUBSCRIPTION'
+        return [{ coordinate: `${type.name}.${field.name}`, field, demand, isEvent }]
+      }),
     )
-  }
-  return { requires: [requires], accepts }
 }
 
-function findDemand(schema: GraphQLSchema, type: GraphQLObjectType, field: Field): Demand | null {
-  const own = readDeclaration(schema, field) ?? readDeclaration(schema, type)
-  if (own !== null) return own === 'PUBLIC' ? null : own
-
-  const inherited = type
-    .getInterfaces()
-    .map((parent) => {
-      const parentField = parent.getFields()[field.name]
-      return (
-        (parentField && readDeclaration(schema, parentField)) ?? readDeclaration(schema, parent)
-      )
-    })
-    .filter((declaration) => declaration !== null && declaration !== 'PUBLIC')
-  if (inherited.length === 0) return null
-  return inherited.reduce((one, other) => ({
-    requires: [...new Set([...one.requires, ...other.requires])],
-    accepts: one.accepts.filter((state) => other.accepts.includes(state)),
-  }))
+/** What a field asked for when it was protected; its directives may have been removed since. */
+function readDemand({ extensions }: Field): Demand | null {
+  const demand = extensions[DEMAND]
+  return isDemand(demand) ? demand : null
 }
 
-type FieldConfig = GraphQLFieldConfig<unknown, AuthContext>
-
-/** Has a mutation, or an event, begin with nothing found out. */
-function startAnew(field: FieldConfig): FieldConfig {
-  const { resolve = defaultFieldResolver } = field
-  return {
-    ...field,
-    resolve: (source, args, context: Partial<AuthContext> | undefined, info) => {
-      // A public field needs no context.
-      context?.auth?.startAnew()
-      return resolve(source, args, context as AuthContext, info)
-    },
-  }
+function rootOf(schema: GraphQLSchema, type: GraphQLObjectType): Root {
+  if (type === schema.getMutationType()) return 'MUTATION'
+  return type === schema.getSubscriptionType() ? 'SUBSCRIPTION' : null
 }
 
-function guard(
-  field: FieldConfig,
-  demand: Demand,
-  { isEvent }: { readonly isEvent: boolean },
-): FieldConfig {
-  const { resolve = defaultFieldResolver, subscribe = defaultFieldResolver } = field
-
-  const guarded = (next: Resolver, authenticate: typeof ask): Resolver => {
-    return (source, args, context, info) => {
-      const auth = readAuthentication(context)
-      if (auth.isMet(demand)) return next(source, args, context, info)
-      return authenticate(auth, demand).then(
-        () => next(source, args, context, info),
-        (refusal: unknown) => {
-          if (endsEvents(refusal)) endAdmitted(auth, info.operation)
-          throw refusal
-        },
-      )
-    }
-  }
-
-  return {
-    ...field,
-    extensions: { ...field.extensions, [DEMAND]: demand },
-    resolve: guarded(resolve, isEvent ? askUntilAnswered : ask),
-    ...(isEvent && { subscribe: guarded(subscribe, ask) }),
-  }
-}
-
-/** Has the events of a subscription end when one of them is refused because of its token. */
-function endWithToken(field: FieldConfig): FieldConfig {
-  const { subscribe } = field
-  if (!subscribe) return field
-  return {
-    ...field,
-    async subscribe(source, args, context: Partial<AuthContext> | undefined, info) {
-      const events: unknown = await subscribe(source, args, context as AuthContext, info)
-      if (!context?.auth || !isSource(events)) return events
-      return admitSource(events, context.auth, info.operation)
-    },
-  }
-}
-
-/** Whether a token that admitted a subscription will admit no more of its events. */
-function endsEvents(refusal: unknown): boolean {
-  return refusal instanceof TokenRevokedError || refusal instanceof TokenExpiredError
-}
-
-async function ask(auth: Authentication, demand: Demand): Promise<Caller> {
-  return auth.authenticate(demand)
-}
-
-/** A request is answered that it cannot be checked, and asks again. An event would be lost. */
-async function askUntilAnswered(auth: Authentication, demand: Demand): Promise<Caller> {
-  const startedAt = performance.now()
-  for (;;) {
-    try {
-      return await auth.authenticate(demand)
-    } catch (error) {
-      const isOver = performance.now() - startedAt > MAX_EVENT_WAIT_MS
-      if (isOver || !(error instanceof RevocationUnavailableError)) throw error
-    }
-    await sleep(EVENT_RETRY_MS * (0.5 + Math.random()))
-    auth.startAnew()
-  }
-}
-
-function readAuthentication(context: Partial<AuthContext> | undefined | null): Authentication {
-  const auth = context?.auth
-  if (auth === undefined) {
-    throw new TypeError(
-      'expected a GraphQL context with `auth`, got none: spread portcullis.context(...) into yours',
-    )
-  }
-  return auth
+/** Whether Apollo Server has wrapped every resolver, to tell its plug-ins; it leaves a mark. */
+function isInstrumented(schema: GraphQLSchema): boolean {
+  return Object.getOwnPropertySymbols(schema).some(
+    ({ description }) => description === 'apolloServerPluginsEnabled',
+  )
 }

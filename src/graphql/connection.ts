@@ -4,6 +4,9 @@ import type { Page } from '../revocation/store.ts'
 const DEFAULT_PAGE = 50
 const MAX_PAGE = 100
 
+/** The longest that we give: a place in the journal has up to 4,000 characters before it is base64url. */
+const MAX_CURSOR_CHARACTERS = 6000
+
 /** The arguments of a list (GraphQL Cursor Connections Specification). */
 export interface PageArgs {
   readonly first?: number | null
@@ -74,5 +77,6 @@ export function encodeCursor<Cursor>(cursor: Cursor, form: CursorForm<Cursor>): 
 
 /** @returns `null` when it is no cursor of this form. */
 export function decodeCursor<Cursor>(text: string, form: CursorForm<Cursor>): Cursor | null {
+  if (text.length > MAX_CURSOR_CHARACTERS) return null
   return form.parse(Buffer.from(text, 'base64url').toString('utf8'))
 }

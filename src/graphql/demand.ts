@@ -1,6 +1,8 @@
 /** What a check says of a token. */
 export type TokenState = 'ACTIVE' | 'REVOKED' | 'EXPIRED' | 'INVALID'
 
+export const TOKEN_STATES: readonly TokenState[] = ['ACTIVE', 'REVOKED', 'EXPIRED', 'INVALID']
+
 /** What a protected field asks of its caller. */
 export interface Demand {
   /** Roles that the token must all carry; `ADMIN` includes every other. */
@@ -10,6 +12,9 @@ export interface Demand {
   /** How long ago the person may have signed in, in seconds; any time, when not given. */
   readonly maxLoginAgeSeconds?: number
 }
+
+/** Where the extensions of a guarded field say what it asks. */
+export const DEMAND = 'portcullis'
 
 /** Anybody who signed in: what a bare `@auth` asks for. */
 export const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
@@ -35,4 +40,20 @@ export interface ReauthenticationRules {
 /** @param maxLoginAgeSeconds - `undefined` for any. */
 export function demandRecent(demand: Demand, maxLoginAgeSeconds: number | undefined): Demand {
   return maxLoginAgeSeconds === undefined ? demand : { ...demand, maxLoginAgeSeconds }
+}
+
+/** Whether two demands let the same callers through: neither order nor repeats count. */
+export function isSameDemand(one: Demand, other: Demand): boolean {
+  return keyOf(one) === keyOf(other)
+}
+
+function keyOf({ requires, accepts, maxLoginAgeSeconds }: Demand): string {
+  const sorted = [requires, accepts].map((names) => [...new Set(names)].toSorted())
+  return JSON.stringify([...sorted, maxLoginAgeSeconds])
+}
+
+/** Whether a value found in a schema's extensions is a demand. */
+export function isDemand(value: unknown): value is Demand {
+  const { requires, accepts } = (value ?? {}) as Partial<Demand>
+  return Array.isArray(requires) && Array.isArray(accepts)
 }

@@ -1,5 +1,11 @@
-import { Kind } from 'graphql'
-import type { DirectiveNode, DocumentNode, SelectionNode, SelectionSetNode } from 'graphql'
+import { BREAK, Kind, visit } from 'graphql'
+import type {
+  DirectiveNode,
+  DocumentNode,
+  NameNode,
+  SelectionNode,
+  SelectionSetNode,
+} from 'graphql'
 
 /** How much a definition asks for: what is in a fragment counts as often as it is spread. */
 export interface DocumentSize {
@@ -30,8 +36,12 @@ export function countFields(document: DocumentNode): number {
     : 0
 }
 
+/** Characters of a name. An alias stands in the answer as often as a list has items. */
+const MAX_NAME_CHARACTERS = 255
+
 /** @returns What of a document is too much, in words for its author; `null` when nothing is. */
 export function findExcess(document: DocumentNode, limits: DocumentSize): string | null {
+  if (hasLongName(document)) return `Use names of at most ${MAX_NAME_CHARACTERS} characters`
   for (const { depth, ...counts } of measureDefinitions(document)) {
     if (depth > limits.depth) return `Nest fields at most ${limits.depth} deep`
     for (const name of ['fields', 'aliases', 'directives', 'spreads'] as const) {
@@ -40,6 +50,17 @@ export function findExcess(document: DocumentNode, limits: DocumentSize): string
     }
   }
   return null
+}
+
+function hasLongName(document: DocumentNode): boolean {
+  let isFound = false
+  visit(document, {
+    Name({ value }: NameNode) {
+      isFound = value.length > MAX_NAME_CHARACTERS
+      return isFound ? BREAK : undefined
+    },
+  })
+  return isFound
 }
 
 const NOTHING: DocumentSize = { fields: 0, aliases: 0, directives: 0, spreads: 0, depth: 0 }

@@ -22,8 +22,9 @@ export function readNote(note: Given): string | null {
 }
 
 export function readDevice(device: Given): string | null {
-  if (device === null || device === undefined || device.trim() === '') return null
-  return readText('device', device, MAX_DEVICE_CHARACTERS, CONTROL)
+  if (device === null || device === undefined) return null
+  refuseLong('device', device, MAX_DEVICE_CHARACTERS)
+  return device.trim() === '' ? null : readText('device', device, MAX_DEVICE_CHARACTERS, CONTROL)
 }
 
 /** A name to compare with: any text that PostgreSQL can hold. */
@@ -46,16 +47,15 @@ export function createUnknownIdError(argument: string): BadInputError {
   return new BadInputError(argument, 'UNKNOWN_ID', 'Nothing has this id')
 }
 
+/** Length is judged before anything else looks: one text of a megabyte may be given to fifty fields. */
 function readText(argument: string, text: string, max: number, forbidden: RegExp): string {
+  refuseLong(argument, text, max)
   if (text.trim() === '') {
     throw new BadInputError(
       argument,
       'EMPTY',
       `Give a ${argument} or leave it out; it must not be empty`,
     )
-  }
-  if ([...text].length > max) {
-    throw new BadInputError(argument, 'TOO_LONG', `A ${argument} has at most ${max} characters`)
   }
   if (forbidden.test(text)) {
     throw new BadInputError(
@@ -65,4 +65,11 @@ function readText(argument: string, text: string, max: number, forbidden: RegExp
     )
   }
   return text
+}
+
+/** A character has one or two UTF-16 units. */
+function refuseLong(argument: string, text: string, max: number): void {
+  if (text.length > 2 * max || [...text].length > max) {
+    throw new BadInputError(argument, 'TOO_LONG', `A ${argument} has at most ${max} characters`)
+  }
 }

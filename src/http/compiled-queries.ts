@@ -116,6 +116,9 @@ class CompiledQueries {
   }
 }
 
+/** In an object literal of the compiled code it would set the prototype, and the answer would lack the field. */
+const NO_MEMBER = '__proto__'
+
 /**
  * One operation, not too large and without directives: of a field that is skipped in one place and not in another, the
  * compiler takes all.
@@ -123,6 +126,7 @@ class CompiledQueries {
 function isPlain(document: DocumentNode): boolean {
   let operations = 0
   let directives = 0
+  let isNamedPlainly = true
   visit(document, {
     OperationDefinition: () => {
       operations += 1
@@ -130,6 +134,11 @@ function isPlain(document: DocumentNode): boolean {
     Directive: () => {
       directives += 1
     },
+    Name: ({ value }) => {
+      isNamedPlainly &&= value !== NO_MEMBER
+    },
   })
-  return operations === 1 && directives === 0 && countFields(document) <= MAX_FIELDS
+  return (
+    isNamedPlainly && operations === 1 && directives === 0 && countFields(document) <= MAX_FIELDS
+  )
 }

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { OperationTypeNode, getOperationAST, parse } from 'graphql'
 import { createHandler } from 'graphql-sse'
 import type { Logger } from 'pino'
-import { MAX_DOCUMENT_TOKENS } from './document-limits.ts'
+import { MAX_DOCUMENT_CHARACTERS, MAX_DOCUMENT_TOKENS } from './document-limits.ts'
 import { logFault } from './faults.ts'
 import type { EventStreamHandlerOptions } from './graphql-sse.ts'
 
@@ -63,9 +63,10 @@ export function createEventStreams(
 
 function isSubscription(body: unknown): boolean {
   const { query, operationName } = (body ?? {}) as { query?: unknown; operationName?: unknown }
-  if (typeof query !== 'string' || !query.includes('subscription')) return false
+  if (typeof query !== 'string' || query.length > MAX_DOCUMENT_CHARACTERS) return false
+  if (!query.includes('subscription')) return false
   try {
-    const name = typeof operationName === 'string' ? operationName : null
+    const name = typeof operationName === 'string' && operationName !== '' ? operationName : null
     return (
       getOperationAST(parse(query, { maxLexicalTokens: MAX_DOCUMENT_TOKENS }), name)?.operation ===
       OperationTypeNode.SUBSCRIPTION

@@ -17,6 +17,13 @@ export class RequestError extends Error {
   }
 }
 
+/** Nothing of the document was read. */
+export class DocumentTooLongError extends RequestError {
+  constructor(maxCharacters: number) {
+    super(`Send a document of at most ${maxCharacters} characters`)
+  }
+}
+
 /** There is no room for one more stream. */
 export class BusyError extends Error {
   readonly statusCode = 503
@@ -29,6 +36,7 @@ export class BusyError extends Error {
 /** What an answer is called that GraphQL did not make. */
 export type FaultCode =
   | 'BAD_REQUEST'
+  | 'GRAPHQL_PARSE_FAILED'
   | 'NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'
   | 'SERVICE_UNAVAILABLE'
@@ -62,6 +70,8 @@ export function answerFault(error: RequestFault, reply: FastifyReply, log: Logge
   }
   if (error instanceof RequestError) void reply.headers(error.headers)
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return refuseType(reply)
+  if (error instanceof DocumentTooLongError)
+    return answer(reply, status, 'GRAPHQL_PARSE_FAILED', message)
   if (status < 500) return answer(reply, status, 'BAD_REQUEST', message)
 
   logFault(error, log)

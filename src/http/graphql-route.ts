@@ -19,11 +19,13 @@ import {
   MAX_DOCUMENT_SIZE,
   MAX_DOCUMENT_TOKENS,
   MAX_ROOT_FIELDS,
+  MAX_VALIDATION_ERRORS,
   createDocumentLimits,
 } from './document-limits.ts'
 import type { DocumentLimits } from './document-limits.ts'
 import { createEventStreams, wantsEventStream } from './event-streams.ts'
 import { BusyError, RequestError } from './faults.ts'
+import { createRequestReader, refuseMalformed } from './graphql-requests.ts'
 import type { LiveOptions } from './live-session.ts'
 import {
   refuseContentCoding,
@@ -58,9 +60,6 @@ export interface GraphQLRouteOptions {
 }
 
 export const GRAPHQL_PATH = '/graphql'
-
-/** How many operations one request may hold: they all run at the same time. */
-const MAX_BATCH = 10
 
 /**
  * Without asking first, a browser lets no foreign page send these: so a request that has one of them was meant. The last
@@ -118,7 +117,7 @@ export async function registerGraphQL(
       refuseUndecodableSearch(request)
       refuseContentCoding(request)
     },
-    preHandler: async ({ body }) => refuseLongBatch(body),
+    preHandler: async (request) => refuseMalformed(request),
     // Answers carry tokens and personal data (RFC 6749 §5.1).
     onSend: async (_request, reply) => {
       void reply.header('cache-control', 'no-store')
@@ -153,10 +152,11 @@ function createApollo(
     stopOnTerminationSignals: false,
     parseOptions: { maxLexicalTokens: MAX_DOCUMENT_TOKENS },
     validationRules: [...validationRules],
+    validationOptions: { maxErrors: MAX_VALIDATION_ERRORS },
     formatError,
     plugins: [
-      separateBatchedOperations,
       refuseSubscriptions,
+      createRequestReader(schema),
       documentLimits.plugin,
       createStatusPlugin({ revokedTokenStatus }),
       createCompiledQueries({
@@ -201,19 +201,6 @@ function refuseForeignPage({ method, headers }: FastifyRequest): void {
       `Send JSON by POST, or one of these headers: ${NOT_OF_A_FOREIGN_PAGE.join(', ')}`,
     )
   }
-}
-
-function refuseLongBatch(body: unknown): void {
-  if (Array.isArray(body) && body.length > MAX_BATCH) {
-    throw new RequestError(`Send at most ${MAX_BATCH} operations at a time`)
-  }
-}
-
-/** The operations of a batch run at the same time on one context: each has to find out for itself who calls. */
-const separateBatchedOperations: ApolloServerPlugin<ServiceContext> = {
-  async requestDidStart({ contextValue, requestIsBatched }) {
-    if (requestIsBatched) Object.assign(contextValue, { auth: contextValue.auth.fork() })
-  },
 }
 
 /** One answer cannot hold them; Apollo would execute their fields as if they were a query's. */

@@ -1,6 +1,11 @@
 import { GraphQLError, parse, specifiedRules, validate } from 'graphql'
 import type { DocumentNode, GraphQLSchema, ValidationRule } from 'graphql'
 import { findDemands } from '../graphql/auth-directive.ts'
+import {
+  MAX_DOCUMENT_CHARACTERS,
+  MAX_DOCUMENT_TOKENS,
+  MAX_VALIDATION_ERRORS,
+} from './document-limits.ts'
 
 /** Which documents may be executed over live connections. */
 export interface LiveDocumentsOptions {
@@ -9,7 +14,7 @@ export interface LiveDocumentsOptions {
   /** Rules beside those of the GraphQL specification. */
   readonly validationRules?: readonly ValidationRule[] | undefined
   /**
-   * What a document may hold, in tokens of the GraphQL language.
+   * What a document may hold, in tokens of the GraphQL language, with at most 50 characters for each.
    *
    * @defaultValue 2000
    */
@@ -23,7 +28,8 @@ export interface LiveDocument {
   readonly isGuarded: boolean
 }
 
-const DEFAULT_MAX_TOKENS = 2000
+/** Characters of a document for each token that it may hold: what is ignored between them takes time too. */
+const CHARACTERS_A_TOKEN = MAX_DOCUMENT_CHARACTERS / MAX_DOCUMENT_TOKENS
 
 /** Ten thousand clients subscribe to the same: what one of them sent is remembered. Documents, and characters of one. */
 const MAX_REMEMBERED = 200
@@ -43,12 +49,13 @@ export class LiveDocuments {
     const known = this.#remembered.get(query)
     if (known) return known
 
-    const { schema, validationRules = [], maxTokens = DEFAULT_MAX_TOKENS } = this.#options
+    const { schema, validationRules = [], maxTokens = MAX_DOCUMENT_TOKENS } = this.#options
     const document = tryToParse(query, maxTokens)
     if (document instanceof GraphQLError) return [withCode(document, 'GRAPHQL_PARSE_FAILED')]
     // Limits first: what they refuse may take long to validate.
     const excess = validate(schema, document, validationRules)
-    const faults = excess.length > 0 ? excess : validate(schema, document, specifiedRules)
+    const told = { maxErrors: MAX_VALIDATION_ERRORS }
+    const faults = excess.length > 0 ? excess : validate(schema, document, specifiedRules, told)
     if (faults.length > 0)
       return faults.map((fault) => withCode(fault, 'GRAPHQL_VALIDATION_FAILED'))
 
@@ -66,6 +73,10 @@ export class LiveDocuments {
 }
 
 function tryToParse(query: string, maxTokens: number): DocumentNode | GraphQLError {
+  const maxCharacters = CHARACTERS_A_TOKEN * maxTokens
+  if (query.length > maxCharacters)
+    return new GraphQLError(`Send a document of at most ${maxCharacters} characters`)
+
   try {
     // The newer name is unknown to graphql 16.11, which would then set no limit.
     // oxlint-disable-next-line typescript/no-deprecated

@@ -1,8 +1,10 @@
 import { GraphQLError, OperationTypeNode, getOperationAST } from 'graphql'
 import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
 import { TokenExpiredError, TokenInvalidError, TokenRevokedError } from '../errors.ts'
+import { assertProtected } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
+import { VariableCheck } from '../graphql/variables.ts'
 import { LiveOperation } from '../live/live-connection.ts'
 import type { LiveConnection, LiveConnectionKind, Transport } from '../live/live-connection.ts'
 import type { LiveConnections } from '../live/live-connections.ts'
@@ -65,11 +67,15 @@ export class LiveServer {
   readonly parts: LiveParts
   readonly options: LiveOptions
   readonly documents: LiveDocuments
+  readonly variables: VariableCheck
 
+  /** @throws `TypeError` when a field with `@auth` is not guarded ({@link assertProtected}). */
   constructor(parts: LiveParts, options: LiveOptions) {
+    assertProtected(options.schema)
     this.parts = parts
     this.options = options
     this.documents = new LiveDocuments(options)
+    this.variables = new VariableCheck(options.schema)
   }
 
   open(kind: LiveConnectionKind, request: OriginatingRequest, transport: Transport): LiveSession {
@@ -144,8 +150,12 @@ export class LiveSession {
     const { documents, options, parts } = this.#server
     const read = documents.read(query)
     if (!('document' in read)) return read
-    const definition = getOperationAST(read.document, operationName)
+    // An empty name is none, as Apollo's clients send it.
+    const name = operationName === '' ? null : operationName
+    const definition = getOperationAST(read.document, name)
     if (!definition) return [new GraphQLError('Name one of the operations in the document')]
+    const fault = this.#server.variables.findFault(read.document, definition, variables ?? {})
+    if (fault) return [fault]
 
     const { ipAddress } = this.connection
     const { auth } = parts.context({ authorization: this.#authorization, ipAddress })
@@ -157,7 +167,7 @@ export class LiveSession {
     const args = {
       schema: options.schema,
       document: read.document,
-      operationName: operationName ?? null,
+      operationName: name ?? null,
       variableValues: variables ?? null,
       contextValue: { ...options.context?.(this.connection), auth, operation },
     }

@@ -1,7 +1,9 @@
 import type { ApolloServerPlugin, HTTPGraphQLHead } from '@apollo/server'
-import type { GraphQLFormattedError } from 'graphql'
+import type { GraphQLFormattedError, GraphQLSchema } from 'graphql'
 import type { Logger } from 'pino'
 import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
+import { assertProtected } from '../graphql/auth-directive.ts'
+import { shorten, withoutSuggestions } from '../graphql/message.ts'
 
 /** What the caller is told of an error that is not for callers. */
 const INTERNAL = {
@@ -22,7 +24,7 @@ export function createErrorGate(
     const place = { ...(locations && { locations }), ...(path && { path }) }
 
     const original = findOriginal(error)
-    if (original === null) return describeDocumentError(formatted, hidesSchema)
+    if (original === null) return describeDocumentError(formatted, error, hidesSchema)
     if (original instanceof PortcullisError) {
       if (original instanceof RevocationUnavailableError)
         log.warn(describe(original.cause), original.message)
@@ -45,14 +47,32 @@ export interface StatusOptions {
 }
 
 /**
- * Gives an answer in which nothing was resolved the HTTP status and headers of its first error.
+ * Gives an answer in which nothing was resolved the HTTP status and headers of its first error, and keeps a server from
+ * starting whose fields with `@auth` are not guarded: `protect` was forgotten, or something took the place of a guard
+ * ({@link assertProtected}). A schema that a gateway brings later, and that is not in order, is not served.
  *
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 RFC 6750 §3}
  */
 export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlugin {
+  const inOrder = new WeakSet<GraphQLSchema>()
+  function check(schema: GraphQLSchema): void {
+    assertProtected(schema)
+    inOrder.add(schema)
+  }
+
   return {
+    async serverWillStart({ schema }) {
+      check(schema)
+      // Apollo writes what this throws to its log, and goes on.
+      return { schemaDidLoadOrUpdate: ({ apiSchema }) => check(apiSchema) }
+    },
+
     async requestDidStart() {
       return {
+        async didResolveOperation({ schema }) {
+          if (!inOrder.has(schema)) throw new Error(INTERNAL.message)
+        },
+
         async willSendResponse({ response, errors, requestIsBatched }) {
           if (requestIsBatched || response.body.kind !== 'single') return
           const { data, errors: formatted } = response.body.singleResult
@@ -100,7 +120,8 @@ function setHead(
   { extensions }: GraphQLFormattedError,
   options: StatusOptions,
 ): void {
-  if (extensions?.['code'] === INTERNAL.extensions.code) http.status = 500
+  // An error that brings its own status keeps it: Apollo's about persisted queries have no other code.
+  if (extensions?.['code'] === INTERNAL.extensions.code) http.status ??= 500
   if (!(error instanceof PortcullisError)) return
 
   const { status, headers } = httpHeadOf(error, options)
@@ -126,32 +147,27 @@ function findOriginal(error: unknown): Error | null {
 
 /** An error of the document or its variables, as graphql-js found it. */
 function describeDocumentError(
-  { message, extensions, ...place }: GraphQLFormattedError,
+  { message, extensions = {}, ...place }: GraphQLFormattedError,
+  error: unknown,
   hidesSchema: boolean,
 ): GraphQLFormattedError {
-  const masked = maskValues(message)
-  const [, argument] = /^Variable "\$(\w+)"/.exec(message) ?? []
+  const { code } = extensions
   return {
-    // Apollo hides suggestions about the document, and forgets those about variables.
-    message: hidesSchema ? masked.replace(/ ?Did you mean [^]*\?$/, '') : masked,
+    // Apollo hides suggestions about the document, and forgets some.
+    message: shorten(hidesSchema ? withoutSuggestions(message) : message),
     ...place,
     extensions: {
       ...extensions,
-      ...(extensions?.['code'] === 'BAD_USER_INPUT' &&
-        argument && { reason: 'INVALID_VALUE', argument }),
+      // Apollo refuses some requests without a code (persisted queries), which is then that of an internal error.
+      ...(code === INTERNAL.extensions.code && isOfRequest(error) && { code: 'BAD_REQUEST' }),
     },
   }
 }
 
-/**
- * GraphQL quotes the values that it refuses, and what stands in a wrong place may be a token or a password: neither is
- * to end up in a client's error report.
- */
-function maskValues(message: string): string {
-  return message
-    .replace(/( got invalid value )[^]*(; String cannot represent a non string value: )/, '$1…$2')
-    .replace(/(String cannot represent a non string value): [^]*/, '$1')
-    .replaceAll(/[\w-]{40,}(\.[\w-]*)*/g, '…')
+function isOfRequest(error: unknown): boolean {
+  const { extensions } = error as { extensions?: { http?: { status?: number } } }
+  const status = extensions?.http?.status ?? 500
+  return status >= 400 && status < 500
 }
 
 /** Name, code, message and stack; a driver's other properties may quote rows. */

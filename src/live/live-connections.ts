@@ -6,6 +6,7 @@ import type { RevocationKey } from '../revocation/key.ts'
 import { isRevokedBy } from '../revocation/revocation.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { RevocationStore } from '../revocation/store.ts'
+import { spellingsOf } from '../revocation/spelling.ts'
 import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { Token } from '../token/claims.ts'
@@ -240,9 +241,13 @@ function matches(
 ): boolean {
   return (
     (filter.kind == null || filter.kind === kind) &&
-    (filter.subject == null || filter.subject === token?.subject) &&
-    (filter.sessionId == null || filter.sessionId === token?.sessionId) &&
-    (filter.tokenId == null || filter.tokenId === token?.tokenId) &&
+    isMeant(filter.subject, token?.subject) &&
+    isMeant(filter.sessionId, token?.sessionId) &&
+    isMeant(filter.tokenId, token?.tokenId) &&
     (filter.ipAddress == null || filter.ipAddress === ipAddress)
   )
+}
+
+function isMeant(wanted: string | null | undefined, id: string | undefined): boolean {
+  return wanted == null || (id !== undefined && spellingsOf(wanted).includes(id))
 }

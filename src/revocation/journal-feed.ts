@@ -3,7 +3,9 @@ import { Client } from 'pg'
 import type { ClientConfig } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import type { DataSource } from 'typeorm'
-import { poolOf } from '../database/pool.ts'
+import { assertPrimary, poolOf } from '../database/pool.ts'
+import { readServerIdentity } from '../database/server-identity.ts'
+import type { ServerIdentity } from '../database/server-identity.ts'
 import { CopiedEntries } from './copied-entries.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import * as sql from './postgres-sql.ts'
@@ -25,9 +27,8 @@ export interface JournalLine {
   readonly revocation: Revocation & { readonly note: null }
 }
 
-/** What was read of the journal, and when. */
+/** How far the journal was read, and when. */
 export interface FeedExtract {
-  readonly lines: readonly JournalLine[]
   /** Behind everything that was read. */
   readonly position: JournalPosition
   /** The database's clock. */
@@ -42,11 +43,19 @@ export interface JournalFeedOptions {
 }
 
 /**
+ * Lines that come in one statement and are taken in one turn: what others wait for meanwhile is a few milliseconds, and a
+ * statement takes no longer however much was missed.
+ */
+const LINES_A_PAGE = 500
+
+/**
  * Reads the journal over a connection of its own: a pool that is used up must not hold it back.
  *
  * Hints come over the same connection, so whoever reads regularly finds out that it is dead.
  */
 export class JournalFeed {
+  /** The server that it leads to; `null` where that does not tell. */
+  readonly server: ServerIdentity | null
   readonly #client: Client
   readonly #timeLimitMs: number
   /** Writes the names that our tables have in this `DataSource`. */
@@ -62,45 +71,60 @@ export class JournalFeed {
       if (processId !== own) options.onHint(payload)
     })
 
-    const feed = new JournalFeed(client, options, (text) => nameTables(dataSource, text))
+    const limit = { query_timeout: options.timeLimitMs }
     try {
       await client.connect()
-      await client.query({ text: sql.listen, ...feed.#limit() })
-      return feed
+      await assertPrimary(client, options.timeLimitMs)
+      await client.query({ text: sql.listen, ...limit })
+      const server = await readServerIdentity(client, options.timeLimitMs)
+      return new JournalFeed(client, server, options, (text) => nameTables(dataSource, text))
     } catch (error) {
-      feed.close()
+      hangUp(client)
       throw error
     }
   }
 
   private constructor(
     client: Client,
+    server: ServerIdentity | null,
     { timeLimitMs }: JournalFeedOptions,
     nameOurTables: (text: string) => string,
   ) {
     this.#client = client
+    this.server = server
     this.#timeLimitMs = timeLimitMs
     this.#sql = nameOurTables
   }
 
-  /** Reads what was committed behind a position; without one nothing, for a start. */
-  async read(from: JournalPosition | null): Promise<FeedExtract> {
+  /**
+   * Reads what was committed behind a position, page by page; without one nothing, for a start.
+   *
+   * @param take - Told the lines of each page.
+   */
+  async read(
+    from: JournalPosition | null,
+    take: (lines: readonly JournalLine[]) => void = () => undefined,
+  ): Promise<FeedExtract> {
     const values = from ? [String(from.xmax), from.underWay] : [MAX_TRANSACTION_ID, []]
-    const { rows } = await this.#client.query<JournalRow>({
-      name: sql.readJournal.name,
-      text: this.#sql(sql.readJournal.text),
-      values,
-      ...this.#limit(),
-    })
-    const [{ snapshot, now }] = rows as [JournalRow]
-    return {
-      lines: rows.flatMap(({ snapshot: _snapshot, now: _now, kind, ...entry }) =>
-        kind === null
-          ? []
-          : [{ kind, revocation: { ...entry, note: null } as JournalLine['revocation'] }],
-      ),
-      position: parseSnapshot(snapshot),
-      now,
+    let upTo: string | null = null
+    let last: readonly [string, string] = ['0', '0']
+    for (;;) {
+      const { rows } = await this.#client.query<JournalRow>({
+        name: sql.readJournal.name,
+        text: this.#sql(sql.readJournal.text),
+        values: [...values, upTo, ...last, LINES_A_PAGE],
+        ...this.#limit(),
+      })
+      const [{ snapshot, now }] = rows as [JournalRow]
+      take(rows.flatMap(toLines))
+
+      const { transactionId, number } = rows.at(-1) as JournalRow
+      if (rows.length < LINES_A_PAGE || transactionId === null) {
+        return { position: parseSnapshot(snapshot), now }
+      }
+      upTo = snapshot
+      last = [transactionId, number]
+      await nextTurn()
     }
   }
 
@@ -132,9 +156,7 @@ export class JournalFeed {
 
   /** Ends at once, whatever is under way. */
   close(): void {
-    const { stream } = (this.#client as unknown as { connection: { stream: { destroy(): void } } })
-      .connection
-    stream.destroy()
+    hangUp(this.#client)
   }
 
   #limit(): { query_timeout: number } {
@@ -142,13 +164,30 @@ export class JournalFeed {
   }
 }
 
-type EntryRow = { readonly kind: RevocationEventKind } & Omit<Revocation, 'note'>
+type EntryRow = {
+  readonly transactionId: string
+  readonly number: string
+  readonly kind: RevocationEventKind
+} & Omit<Revocation, 'note'>
 
 /** All but the first two are `null` when nothing was read. */
 type JournalRow = { readonly snapshot: string; readonly now: Date } & (
   | EntryRow
   | Record<keyof EntryRow, null>
 )
+
+function toLines(row: JournalRow): readonly JournalLine[] {
+  if (row.kind === null) return []
+  const {
+    snapshot: _snapshot,
+    now: _now,
+    transactionId: _id,
+    number: _number,
+    kind,
+    ...entry
+  } = row
+  return [{ kind, revocation: { ...entry, note: null } }]
+}
 
 const MAX_TRANSACTION_ID = String(2n ** 63n - 1n)
 
@@ -168,6 +207,12 @@ function readConnectionOptions(dataSource: DataSource): ClientConfig {
     statement_timeout: 0,
     query_timeout: 0,
   }
+}
+
+function hangUp(client: Client): void {
+  const { stream } = (client as unknown as { connection: { stream: { destroy(): void } } })
+    .connection
+  stream.destroy()
 }
 
 /** @param snapshot - `xmin:xmax:xip_list`, as PostgreSQL writes it. */

@@ -1,10 +1,11 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource } from 'typeorm'
 import { Bell } from '../bell.ts'
+import type { ServerIdentity } from '../database/server-identity.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import { HintSender, hintOf, takeHints } from './hint.ts'
 import { JournalFeed } from './journal-feed.ts'
-import type { JournalPosition } from './journal-feed.ts'
+import type { JournalLine, JournalPosition } from './journal-feed.ts'
 import { msSince, takeMoment } from './moment.ts'
 import type { Moment } from './moment.ts'
 import type { Revocation } from './revocation.ts'
@@ -41,9 +42,6 @@ const RECONNECT_MS = 200
 /** Whoever was cut off for longer starts over. Milliseconds. */
 const MAX_GAP_MS = 5 * 60_000
 
-/** Lines of the journal that are taken in one go: what others wait for meanwhile is a few milliseconds. */
-const LINES_A_TURN = 500
-
 /**
  * Follows the journal for one node: for its replica, if it keeps one, and for its live connections.
  *
@@ -71,6 +69,8 @@ export class JournalFollower {
 
   #feed: JournalFeed | null = null
   #position: JournalPosition | null = null
+  /** Where it was read last. */
+  #server: ServerIdentity | null = null
   #asOf: Moment | null = null
   #mustReload = false
   /** Whether nothing is missing of what was in force at `asOf`. */
@@ -197,20 +197,21 @@ export class JournalFollower {
     if (this.#asOf === null || msSince(this.#asOf) > MAX_GAP_MS) this.#position = null
     const { position, now } = await feed.read(null)
     this.clock.observe(now)
-    if (this.#mustReload || isBehind(position, this.#position)) this.#position = null
+    const isReplaced = isBehind(position, this.#position) || isAnother(feed.server, this.#server)
+    if (this.#mustReload || isReplaced) this.#position = null
 
     this.#mustReload = false
     const since = this.#position && new Date(now.getTime() - 2 * MAX_GAP_MS)
     if (this.#keep) await feed.copyInForce(since, this.#keep)
-    if (this.#position !== null) return
-
-    this.#position = position
+    this.#position ??= position
+    this.#server = feed.server ?? this.#server
+    // A line that a server lost and another node made anew has a number from before this one's place.
     for (const watcher of this.#watchers) watcher.missed()
   }
 
   async #catchUp(feed: JournalFeed): Promise<void> {
     const askedAt = takeMoment()
-    const { lines, position, now } = await feed.read(this.#position)
+    const { position, now } = await feed.read(this.#position, (lines) => this.#take(lines))
     this.clock.observe(now)
     if (this.#mustReload || isBehind(position, this.#position)) {
       this.#isWhole = false
@@ -218,17 +219,14 @@ export class JournalFollower {
       return this.#catchUp(feed)
     }
 
-    for (let at = 0; at < lines.length; at += LINES_A_TURN) {
-      if (at > 0) await nextTurn()
-      const some = lines.slice(at, at + LINES_A_TURN)
-      this.#take(some.filter(({ kind }) => kind === 'REVOKED').map(({ revocation }) => revocation))
-    }
     this.#position = position
     this.#asOf = askedAt
     this.#isWhole = !this.#mustReload
   }
 
-  #take(entries: readonly Revocation[]): void {
+  #take(lines: readonly JournalLine[]): void {
+    if (lines.length === 0) return
+    const entries = lines.filter(({ kind }) => kind === 'REVOKED').map((line) => line.revocation)
     for (const entry of entries) this.know(entry)
     this.#tell(entries)
   }
@@ -254,6 +252,12 @@ export class JournalFollower {
 /** Whether a journal ends before a position that was read: it is another server's. */
 function isBehind({ xmax }: JournalPosition, position: JournalPosition | null): boolean {
   return position !== null && xmax < position.xmax
+}
+
+/** Whether a server has another history than the one before. */
+function isAnother(server: ServerIdentity | null, before: ServerIdentity | null): boolean {
+  if (server === null || before === null) return false
+  return server.system !== before.system || server.timeline !== before.timeline
 }
 
 function readPace(maxStalenessMs: number): { timeLimitMs: number; intervalMs: number } {

@@ -24,14 +24,25 @@ export function formatPlace({ id, upTo, seen }: SnapshotPlace): JournalPlace {
   return seen === EMPTY_SNAPSHOT ? `${id}.${upTo}` : `${id}.${upTo}.${seen}`
 }
 
+export function parsePlace(place: JournalPlace): SnapshotPlace {
+  const [id = '0', upTo = EMPTY_SNAPSHOT, seen = EMPTY_SNAPSHOT] = place.split('.')
+  return { id, upTo, seen }
+}
+
 /**
- * @param end - The snapshot of now: a place beyond it is of a server that this one took the place of, so of it only the number
- * counts.
+ * Whether a place is of another server than this one: of one that this one was restored from, or took the place of.
+ *
+ * @param end - The snapshot of now, which no place of this server is beyond.
+ * @param isRestored - Whether the line of the place was restored: this server tells of such a line only in lists, where
+ * nothing was seen before.
  */
-export function parsePlace(place: JournalPlace, end: string): SnapshotPlace {
-  const [id = '0', upTo, seen = EMPTY_SNAPSHOT] = place.split('.')
-  const isKnown = upTo !== undefined && xmaxOf(upTo) <= xmaxOf(end) && xmaxOf(seen) <= xmaxOf(end)
-  return isKnown ? { id, upTo, seen } : { id, upTo: end, seen: EMPTY_SNAPSHOT }
+export function isForeign(
+  { upTo, seen }: SnapshotPlace,
+  end: string,
+  isRestored: boolean,
+): boolean {
+  if (xmaxOf(upTo) > xmaxOf(end) || xmaxOf(seen) > xmaxOf(end)) return true
+  return upTo === EMPTY_SNAPSHOT || (isRestored && seen !== EMPTY_SNAPSHOT)
 }
 
 /** Whether a text is a place of any store. */

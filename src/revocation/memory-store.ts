@@ -21,6 +21,7 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from './store.ts'
+import { spellingsOf } from './spelling.ts'
 
 /** How long entries and journal are kept, and by which clock. */
 export interface MemoryRevocationStoreOptions {
@@ -237,6 +238,10 @@ function newestFirst(a: RevocationCursor, b: RevocationCursor): number {
   return b.revokedAt.getTime() - a.revokedAt.getTime() || Number(a.id < b.id) - Number(a.id > b.id)
 }
 
+function isMeant(wanted: string | null | undefined, id: string | null): boolean {
+  return wanted == null || (id !== null && spellingsOf(wanted).includes(id))
+}
+
 function matches(
   filter: RevocationFilter,
   entry: Revocation,
@@ -246,11 +251,11 @@ function matches(
   const { scope, subject, sessionId, tokenId, reason, revokedBy, since, until } = filter
   return (
     (scope == null || entry.scope === scope) &&
-    (subject == null || entry.subject === subject) &&
-    (sessionId == null || entry.sessionId === sessionId) &&
-    (tokenId == null || entry.tokenId === tokenId) &&
+    isMeant(subject, entry.subject) &&
+    isMeant(sessionId, entry.sessionId) &&
+    isMeant(tokenId, entry.tokenId ?? entry.digest) &&
     (reason == null || entry.reason === reason) &&
-    (revokedBy == null || actor === revokedBy) &&
+    isMeant(revokedBy, actor) &&
     (since == null || at >= since) &&
     (until == null || at < until)
   )

@@ -1,4 +1,5 @@
 /** Every statement of the PostgreSQL store. */
+import { EMPTY_SNAPSHOT } from './journal-place.ts'
 
 const whatItHits = `
   scope, issuer, subject, session_id as "sessionId", token_id as "tokenId", digest,
@@ -12,6 +13,10 @@ const revocationOfEvent = `revocation_id as id, revocation_note as note, ${whatI
 const eventColumns = `
   id, kind, occurred_at as "occurredAt", actor, note,
   revocation_id as "revocationId", revocation_note as "revocationNote", ${whatItHits}`
+
+/** A line as a follower reads it, and its place among those of its snapshot. */
+const lineColumns = `
+  transaction_id as "transactionId", id as number, kind, revocation_id as id, ${whatItHits}`
 
 /** One row at least, for the clock; `key` is null in a row that is no entry. */
 export const findByKeys = {
@@ -137,11 +142,11 @@ export const findRestored = `
 
 const matchesFilter = (time: string, actor: string): string => `
   ($1::text is null or scope = $1)
-  and ($2::text is null or subject = $2)
-  and ($3::text is null or session_id = $3)
-  and ($4::text is null or token_id = $4)
+  and ($2::text[] is null or subject = any($2))
+  and ($3::text[] is null or session_id = any($3))
+  and ($4::text[] is null or token_id = any($4) or digest = any($4))
   and ($5::text is null or reason = $5)
-  and ($6::text is null or ${actor} = $6)
+  and ($6::text[] is null or ${actor} = any($6))
   and ($7::timestamptz is null or ${time} >= $7)
   and ($8::timestamptz is null or ${time} < $8)`
 
@@ -166,16 +171,40 @@ export const listEvents = `
   order by id desc
   limit $10`
 
-export const findJournalEnd = `select txid_current_snapshot()::text as snapshot`
+/**
+ * Whether this server's count of transactions knows a line's: false for one that was restored from a server whose count was
+ * further. Such a line is history: its number would mean nothing here, or a transaction that is still to come.
+ *
+ * A row's `xmin` is the transaction that wrote it here, a restore too; the line says which one wrote it first. Both are
+ * compared by their last 32 bits, which is all that `xmin` has. A savepoint's `xmin` comes after its transaction's number.
+ */
+const isOfThisCount = `((xmin::text::bigint - transaction_id) & 4294967295) < 1073741824`
 
-/** $9: the number behind which to start; of what the snapshot $10 saw and $11 did not; $12: how many. */
+/** $1: the number of a line, and whether that line was restored. */
+export const findJournalEnd = `
+  select txid_current_snapshot()::text as snapshot,
+         exists (select from revocation_event where id = $1::bigint and not ${isOfThisCount}) as "isRestored"`
+
+/** The last line that was restored from a server whose count was beyond the snapshot $1. */
+export const findLastRestored = `
+  select max(id) as id from revocation_event
+  where transaction_id >= txid_snapshot_xmax($1::txid_snapshot)`
+
+/**
+ * $9: the number behind which to start; of what the snapshot $10 saw and $11 did not; $12: how many. Restored lines count as
+ * seen by every snapshot but the empty one.
+ */
 export const readEvents = `
   select ${eventColumns}
   from revocation_event
   where ${matchesFilter('occurred_at', 'actor')} and id > $9::bigint
-    and txid_visible_in_snapshot(transaction_id, $10::txid_snapshot)
     and transaction_id >= txid_snapshot_xmin($11::txid_snapshot)
-    and not txid_visible_in_snapshot(transaction_id, $11::txid_snapshot)
+    and case
+      when ${isOfThisCount}
+      then txid_visible_in_snapshot(transaction_id, $10::txid_snapshot)
+        and not txid_visible_in_snapshot(transaction_id, $11::txid_snapshot)
+      else $11::txid_snapshot::text = '${EMPTY_SNAPSHOT}'
+    end
   order by id
   limit $12`
 
@@ -207,12 +236,20 @@ export const deleteOldEvents = `
 /** The name under which nodes tell each other what the journal has got. */
 const CHANNEL = 'portcullis_revocation'
 
-export const listen = `listen ${CHANNEL}`
+/**
+ * For the feed's connection. Without these two the planner, which hears late of a burst of lines, sorts all of them for each
+ * page instead of reading on in the index.
+ */
+export const listen = `
+  set enable_bitmapscan = off;
+  set enable_sort = off;
+  listen ${CHANNEL}`
 export const notify = `select pg_notify('${CHANNEL}', $1)`
 
 /**
- * What was committed since an earlier snapshot, and the snapshot of this very statement. $1: the earlier one's xmax;
- * $2: the transactions that it saw under way.
+ * A page of what was committed since an earlier snapshot, and the snapshot up to which is read. $1: the earlier one's xmax; $2:
+ * the transactions that it saw under way; $3: the snapshot of the first page, `null` for that one; $4 and $5: transaction and
+ * number of the last line so far; $6: how many lines.
  *
  * So no line is skipped, whatever the order of the commits, and none is read twice, however long a transaction
  * elsewhere is open. One row at least.
@@ -220,15 +257,38 @@ export const notify = `select pg_notify('${CHANNEL}', $1)`
 export const readJournal = {
   name: 'portcullis-read-journal',
   text: `
-    select txid_current_snapshot()::text as snapshot, clock_timestamp() as now, entry.*
+    with up_to as materialized (
+      select coalesce($3::txid_snapshot, txid_current_snapshot()) as snapshot
+    )
+    select (select snapshot from up_to)::text as snapshot, clock_timestamp() as now, line.*
     from (select) as always
     left join (
-      select kind, revocation_id as id, ${whatItHits} from revocation_event
-      where transaction_id >= $1::bigint
+      (
+        select ${lineColumns}
+        from revocation_event
+        where transaction_id >= $1::bigint and (transaction_id, id) > ($4::bigint, $5::bigint)
+          and transaction_id < txid_snapshot_xmax((select snapshot from up_to))
+          and txid_visible_in_snapshot(transaction_id, (select snapshot from up_to))
+          and ${isOfThisCount}
+        order by transaction_id, number
+        limit $6
+      )
       union all
-      select kind, revocation_id as id, ${whatItHits} from revocation_event
-      where transaction_id = any($2::bigint[])
-    ) as entry on true`,
+      select late.*
+      from unnest($2::bigint[]) as under_way (transaction)
+      cross join lateral (
+        select ${lineColumns}
+        from revocation_event
+        where transaction_id = transaction and (transaction_id, id) > ($4::bigint, $5::bigint)
+          and txid_visible_in_snapshot(transaction_id, (select snapshot from up_to))
+          and ${isOfThisCount}
+        order by number
+        limit $6
+      ) as late
+      order by "transactionId", number
+      limit $6
+    ) as line on true
+    order by "transactionId", number`,
 }
 
 /**

@@ -4,7 +4,7 @@ import { runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import type { Token } from '../token/claims.ts'
 import { JournalFollower } from './journal-follower.ts'
-import { EMPTY_SNAPSHOT, formatPlace, parsePlace, placeAt } from './journal-place.ts'
+import { EMPTY_SNAPSHOT, formatPlace, isForeign, parsePlace, placeAt } from './journal-place.ts'
 import type { SnapshotPlace } from './journal-place.ts'
 import { digestKey, keysOfToken } from './key.ts'
 import type { RevocationKey } from './key.ts'
@@ -14,6 +14,7 @@ import type { RevocationReplica } from './replica.ts'
 import { DEFAULT_TOKEN_LIFETIME_SECONDS } from './retention.ts'
 import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
+import { spellingsOf } from './spelling.ts'
 import * as sql from './postgres-sql.ts'
 import type { StoreClock } from './store-clock.ts'
 import { assertColumnNames, nameTables } from './table-names.ts'
@@ -239,12 +240,18 @@ export class PostgresRevocationStore implements RevocationStore {
 
   async readEvents({ after, filter, limit }: JournalRequest): Promise<JournalExtract> {
     return runTransaction(this.#dataSource, async (manager) => {
-      const [{ snapshot: end }] = await manager.query<[{ snapshot: string }]>(sql.findJournalEnd)
+      const place = after === null ? null : parsePlace(after)
+      const [{ snapshot: end, isRestored }] = await manager.query<[JournalEnd]>(
+        this.#sql(sql.findJournalEnd),
+        [place?.id ?? null],
+      )
       const done = { events: [], place: formatPlace(placeAt(end)) }
-      if (after === null) return done
+      if (place === null) return done
 
+      const from = isForeign(place, end, isRestored)
+        ? await this.#moveHere(manager, place, end)
+        : place
       const events: RevocationEvent[] = []
-      const from = parsePlace(after, end)
       // What is newer comes after all that an earlier extract began with.
       for (const part of [from, { id: '0', upTo: end, seen: from.upTo }]) {
         const values = [...filterValues(filter), part.id, part.upTo, part.seen]
@@ -302,6 +309,18 @@ export class PostgresRevocationStore implements RevocationStore {
     return nameTables(this.#dataSource, text)
   }
 
+  /** Of another server's place only the number counts, and of that no more than the lines that were restored from there. */
+  async #moveHere(
+    manager: EntityManager,
+    { id }: SnapshotPlace,
+    end: string,
+  ): Promise<SnapshotPlace> {
+    const text = this.#sql(sql.findLastRestored)
+    const [{ id: last }] = await manager.query<[{ id: string | null }]>(text, [end])
+    const isBeyond = last !== null && BigInt(id) > BigInt(last)
+    return { id: isBeyond ? last : id, upTo: end, seen: EMPTY_SNAPSHOT }
+  }
+
   async #list<Item>(text: string, first: number, values: readonly unknown[]): Promise<Page<Item>> {
     return runTransaction(this.#dataSource, async (manager) => {
       const rows = await manager.query<Item[]>(this.#sql(text), [...values, first + 1])
@@ -315,6 +334,11 @@ export class PostgresRevocationStore implements RevocationStore {
       return row.count
     })
   }
+}
+
+interface JournalEnd {
+  readonly snapshot: string
+  readonly isRestored: boolean
 }
 
 interface Found {
@@ -352,7 +376,11 @@ function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonl
   return groups
 }
 
+/** Of an id all its spellings. */
 function filterValues(filter: RevocationFilter): unknown[] {
   const { scope, subject, sessionId, tokenId, reason, revokedBy, since, until } = filter
-  return [scope, subject, sessionId, tokenId, reason, revokedBy, since, until].map((v) => v ?? null)
+  const spell = (id: string | null | undefined): readonly string[] | null =>
+    id == null ? null : spellingsOf(id)
+  const ids = [subject, sessionId, tokenId].map(spell)
+  return [scope, ...ids, reason, spell(revokedBy), since, until].map((value) => value ?? null)
 }

@@ -49,11 +49,12 @@ export interface RevocationEvent {
   readonly revocation: Revocation
 }
 
-/** All given members must hold. */
+/** All given members must hold. An id that is a UUID or a digest is found in capitals and in small letters. */
 export interface RevocationFilter {
   readonly scope?: RevocationScope | null
   readonly subject?: string | null
   readonly sessionId?: string | null
+  /** `tokenId` of an entry, or its `digest`. */
   readonly tokenId?: string | null
   readonly reason?: string | null
   readonly revokedBy?: string | null

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { login, passwordOf, refresh, register, whoAmI } from '../support/people.ts'
@@ -271,6 +272,128 @@ describe('a registration', () => {
     } finally {
       await node.stop()
     }
+  })
+})
+
+describe('a burst on two nodes', () => {
+  const LIMIT = 20
+  const failedAttempts = { perAccount: 1000, perAddress: LIMIT, windowSeconds: 900 }
+  let nodes: readonly TestService[]
+
+  beforeAll(async () => {
+    const settings = { trustProxy: true, database: service.database, failedAttempts }
+    nodes = [await startService(settings), await startService(settings)]
+  })
+
+  afterAll(async () => {
+    for (const node of nodes) await node.stop()
+  })
+
+  async function askAll(
+    from: string,
+    calls: ReadonlyArray<readonly [source: string, variables: object, token?: string]>,
+  ): Promise<string[]> {
+    const answers = await Promise.all(
+      calls.map(([query, variables, token = null], n) =>
+        nodes[n % 2]!.graphql(query, { variables, token, headers: { 'x-forwarded-for': from } }),
+      ),
+    )
+    return answers.map(outcomeOf)
+  }
+
+  const countOf = (outcomes: readonly string[], outcome: string): number =>
+    outcomes.filter((one) => one === outcome).length
+
+  const REGISTER =
+    'mutation ($email: String!, $password: String!) { register(email: $email, password: $password) { tokenType } }'
+  const registrationOf = (email: string) =>
+    [REGISTER, { email, password: passwordOf('somebody') }] as const
+
+  // Q43, Q57
+  it('of registrations tells no more accounts apart than the limit allows', async () => {
+    const from = '192.0.2.140'
+    await service.database.query(
+      `insert into account (id, email, password_hash, roles, created_at)
+       select gen_random_uuid(), 'burst' || n || '@example.com', '', '{USER}', now() from generate_series(1, 80) as n`,
+    )
+    const taken = Array.from({ length: 80 }, (_, n) => registrationOf(`burst${n + 1}@example.com`))
+    const free = Array.from({ length: 30 }, (_, n) => registrationOf(`free${n}@example.com`))
+
+    const outcomes = await askAll(from, [...taken, ...free])
+
+    // Those that are free come last: none of them may be told from one that is taken.
+    expect(countOf(outcomes, 'EMAIL_TAKEN')).toBe(LIMIT)
+    expect(countOf(outcomes, 'RATE_LIMITED')).toBe(outcomes.length - LIMIT)
+    const made = await service.database.query(
+      `select 1 from account where email like 'free%@example.com'`,
+    )
+    expect(made).toEqual([])
+  })
+
+  // Q43, Q57
+  it('of registrations of free addresses loses none, however many: a success is not counted', async () => {
+    const free = Array.from({ length: 2 * LIMIT }, (_, n) => registrationOf(`b${n}@free.example`))
+
+    expect(new Set(await askAll('192.0.2.141', free))).toEqual(new Set(['in']))
+  })
+
+  // Q43, Q57
+  it('of guesses at many accounts tells no more apart than the limit allows', async () => {
+    const LOGIN =
+      'mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { tokenType } }'
+    await register(service, 'xenia')
+    const wrong = Array.from(
+      { length: 100 },
+      (_, n) => [LOGIN, { email: `nobody${n}@example.com`, password: 'a wrong guess' }] as const,
+    )
+    const right = [LOGIN, { email: 'xenia@example.com', password: passwordOf('xenia') }] as const
+
+    const outcomes = await askAll('192.0.2.142', [...wrong, right])
+
+    expect(countOf(outcomes, 'INVALID_CREDENTIALS')).toBe(LIMIT)
+    expect(outcomes.at(-1)).toBe('RATE_LIMITED')
+  })
+
+  // Q43, Q57
+  it.each([
+    [
+      'reauthenticate',
+      'mutation ($guess: String!) { reauthenticate(password: $guess) { tokenType } }',
+    ],
+    [
+      'changePassword',
+      'mutation ($guess: String!) { changePassword(currentPassword: $guess, newPassword: "quite another") { tokenType } }',
+    ],
+  ])('of guesses with a stolen token is counted: %s', async (act, source) => {
+    const from = act === 'reauthenticate' ? '192.0.2.143' : '192.0.2.144'
+    const phone = await register(service, `yvonne-${act}`)
+    const guesses = [
+      ...Array.from({ length: 60 }, () => 'a wrong guess'),
+      passwordOf(`yvonne-${act}`),
+    ]
+
+    const outcomes = await askAll(
+      from,
+      guesses.map((one) => [source, { guess: one }, phone.accessToken] as const),
+    )
+
+    expect(countOf(outcomes, 'INVALID_CREDENTIALS')).toBe(LIMIT)
+    expect(outcomes.at(-1)).toBe('RATE_LIMITED')
+    expect(await whoAmI(service, phone.accessToken)).toContain('yvonne')
+  })
+
+  // Q43, Q57
+  it('of refreshes with unknown tokens is counted', async () => {
+    const source = 'mutation ($token: String!) { refresh(refreshToken: $token) { tokenType } }'
+    const unknown = Array.from(
+      { length: 100 },
+      () => [source, { token: randomBytes(32).toString('base64url') }] as const,
+    )
+
+    const outcomes = await askAll('192.0.2.145', unknown)
+
+    expect(countOf(outcomes, 'INVALID_REFRESH_TOKEN')).toBe(LIMIT)
+    expect(countOf(outcomes, 'RATE_LIMITED')).toBe(outcomes.length - LIMIT)
   })
 })
 

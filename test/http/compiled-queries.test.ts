@@ -192,7 +192,15 @@ const { selection } = fc.letrec<Selections>((tie) => {
   return {
     Person: fc.oneof(
       once,
-      leaf('name', 'nick', 'secret', 'called: name', '__typename'),
+      leaf(
+        'name',
+        'nick',
+        'secret',
+        'called: name',
+        'then: name',
+        'constructor: nick',
+        '__typename',
+      ),
       branch('friend', 'Named'),
     ),
     Robot: fc.oneof(once, leaf('name', 'model', '__typename'), branch('friend', 'Named')),
@@ -245,7 +253,7 @@ describe('compiled queries', () => {
         const before = executed
         const answer = await ask(compiled, document, person, variables)
 
-        expect(answer.data).toEqual(expected.data)
+        expect(JSON.stringify(answer.data)).toBe(JSON.stringify(expected.data))
         expect(answer.errors).toEqual(expected.errors)
         // What a guard keeps from running does not run.
         expect(new Set(answer.ran)).toEqual(new Set(expected.ran))
@@ -307,6 +315,44 @@ describe('compiled queries', () => {
       expect(answer).toEqual(await ask(guarded, query, 'nobody', variables))
     }
   })
+
+  // Names that mean something to JavaScript, to promises, to objects, or to the compiler's own code.
+  const NAMES = `
+    ${Object.getOwnPropertyNames(Object.prototype).join(' ')}
+    then catch toJSON length name prototype arguments caller data errors
+    null undefined NaN Infinity true this new delete function
+    _ __ _0 a1 parent context __context __parent __internal input coerced idx0 hasValue resolvers executor variables
+    e err args info`
+    .trim()
+    .split(/\s+/)
+
+  it.each(NAMES)(
+    'answer as executed ones, to the letter, where something is called %s',
+    async (name) => {
+      for (const query of [
+        `{ me { ${name}: name } }`,
+        `{ me { name ${name}: nick id: name } ${name}: open late }`,
+        `{ ${name}: me { ${name}: name friend { ${name}: __typename } } }`,
+        `{ named { ${name}: name ... on Robot { model } } }`,
+        `query ${name} { ${name}: open }`,
+        `query ($${name}: String = "default") { echo(text: $${name}) }`,
+        `query ($${name}: String!) { echo(text: $${name}) }`,
+        `{ ...${name} } fragment ${name} on Query { ${name}: open me { name } }`,
+      ]) {
+        // As a JSON body has it: `__proto__` is a member like another.
+        const variables = JSON.parse(`{"${name}":"given"}`) as Record<string, unknown>
+        for (const given of [{}, variables]) {
+          const answer = await ask(compiled, query, 'a user', given)
+          const expected = await ask(guarded, query, 'a user', given)
+          expect([query, JSON.stringify(answer.data)]).toEqual([
+            query,
+            JSON.stringify(expected.data),
+          ])
+          expect(answer.errors).toEqual(expected.errors)
+        }
+      }
+    },
+  )
 
   // Q43
   it.each([

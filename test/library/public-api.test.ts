@@ -32,6 +32,7 @@ const RELEASED_NAMES = [
   'TokenRevokedError',
   'TokenVerifier',
   'applyAuthDirective',
+  'assertProtected',
   'authTypeDefs',
   'createKeyRing',
   'createPortcullis',

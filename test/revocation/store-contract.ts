@@ -535,6 +535,27 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       expect(items.map(({ sessionId }) => sessionId)).toEqual(['c', 'b', 'a'])
     })
 
+    it('finds what hits an id in every spelling of a UUID or a digest, and in one of any other name', async () => {
+      const id = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111'
+      const digest = 'ab'.repeat(32)
+      await revoke({ scope: 'SESSION', sessionId: id, subject: 'Ada' }, { by: id })
+      await revoke({ scope: 'TOKEN', digest })
+      const count = async (filter: RevocationFilter): Promise<number[]> => [
+        await store.countInForce(filter),
+        await store.countEvents(filter),
+        (await store.listInForce({ first: 10, after: null, filter })).items.length,
+      ]
+
+      for (const one of [id, id.toUpperCase()]) {
+        expect(await count({ sessionId: one })).toEqual([1, 1, 1])
+        expect(await count({ revokedBy: one })).toEqual([1, 1, 1])
+      }
+      expect(await count({ tokenId: digest })).toEqual([1, 1, 1])
+      expect(await count({ tokenId: digest.toUpperCase() })).toEqual([1, 1, 1])
+      expect(await count({ subject: 'Ada' })).toEqual([1, 1, 1])
+      expect(await count({ subject: 'ada' })).toEqual([0, 0, 0])
+    })
+
     it('comes in pages that skip and repeat nothing, even of one instant', async () => {
       await clock.stop(NOON)
       for (let index = 0; index < 25; index += 1) {
