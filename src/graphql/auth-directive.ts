@@ -10,7 +10,7 @@ import type {
 import { Declarations } from './declaration.ts'
 import { DEMAND, isDemand } from './demand.ts'
 import type { Demand } from './demand.ts'
-import { guardField, isGuard, trustGuard } from './guard.ts'
+import { guardField, isGuard } from './guard.ts'
 import type { Root } from './guard.ts'
 
 export type { AuthContext } from './guard.ts'
@@ -35,16 +35,18 @@ type Field = GraphQLField<unknown, unknown>
  */
 export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
   const declarations = new Declarations(schema)
-  return mapSchema(schema, {
+  const protectedSchema = mapSchema(schema, {
     [MapperKind.OBJECT_FIELD]: (field, fieldName, typeName) => {
       const type = schema.getType(typeName) as GraphQLObjectType
       const demand = declarations.demandOf(type, type.getFields()[fieldName] as Field)
       return guardField(field, demand, rootOf(schema, type))
     },
   })
+  inOrder.add(protectedSchema)
+  return protectedSchema
 }
 
-/** Schemas whose fields carried their guards when they were looked at. */
+/** Schemas whose fields carried their guards when they were made, or looked at. */
 const inOrder = new WeakSet<GraphQLSchema>()
 
 /**
@@ -53,20 +55,17 @@ const inOrder = new WeakSet<GraphQLSchema>()
  * The plug-ins for servers do it when they start. Call it yourself on a server without one, when it is ready:
  * `portcullis.assertProtected(app.graphql.schema)` for Mercurius, whose loaders take the places of resolvers.
  *
- * A wrapper around a guard is not a guard, because nobody can tell from the outside whether it calls what it wraps. Only those that Apollo
- * Server sets at its first request are trusted, in a schema that was in order before.
+ * A wrapper around a guard is not a guard, because it cannot be seen from the outside whether it calls what it wraps. Only those
+ * that Apollo Server sets at its first request are trusted, in a schema that was in order before.
  *
  * @throws `TypeError` that names every field whose guard is not there, and what {@link applyAuthDirective} throws.
  */
 export function assertProtected(schema: GraphQLSchema): void {
-  const demands = listDemands(schema)
-  if (isInstrumented(schema) && inOrder.has(schema)) {
-    inOrder.delete(schema)
-    for (const { field, demand } of demands) trustGuard(field.resolve ?? field, demand)
-  }
-
-  const open = demands.filter(({ field, demand, isEvent }) => {
-    return !isGuard(field.resolve, demand) || (isEvent && !isGuard(field.subscribe, demand))
+  const wrapper = inOrder.has(schema) ? findWrapper(schema) : null
+  const open = listDemands(schema).filter(({ field, demand, isEvent }) => {
+    const isTrusted = wrapper !== null && String(field.resolve) === wrapper
+    const isAsked = isTrusted || isGuard(field.resolve, demand)
+    return !isAsked || (isEvent && !isGuard(field.subscribe, demand))
   })
   if (open.length > 0) {
     const names = open.map(({ coordinate }) => coordinate).join(', ')
@@ -74,7 +73,7 @@ export function assertProtected(schema: GraphQLSchema): void {
       `expected the guard of @auth on every field that asks for it, got none on ${names}: serve what portcullis.protect returns, and set no resolver after it`,
     )
   }
-  if (!isInstrumented(schema)) inOrder.add(schema)
+  inOrder.add(schema)
 }
 
 /**
@@ -153,9 +152,24 @@ function rootOf(schema: GraphQLSchema, type: GraphQLObjectType): Root {
   return type === schema.getSubscriptionType() ? 'SUBSCRIPTION' : null
 }
 
-/** Whether Apollo Server has wrapped every resolver, to tell its plug-ins; it leaves a mark. */
-function isInstrumented(schema: GraphQLSchema): boolean {
-  return Object.getOwnPropertySymbols(schema).some(
+/**
+ * Finds the text of the function with which Apollo Server has wrapped every resolver, to tell its plug-ins: it leaves a mark on
+ * the schema. `null`: it has not.
+ */
+function findWrapper(schema: GraphQLSchema): string | null {
+  const isWrapped = Object.getOwnPropertySymbols(schema).some(
     ({ description }) => description === 'apolloServerPluginsEnabled',
   )
+  if (!isWrapped) return null
+
+  const counts = new Map<string, number>()
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isObjectType(type)) continue
+    for (const { resolve } of Object.values(type.getFields())) {
+      counts.set(String(resolve), (counts.get(String(resolve)) ?? 0) + 1)
+    }
+  }
+  // What was set since is not the most frequent.
+  const [most] = [...counts].toSorted(([, one], [, other]) => other - one)
+  return most?.[0] ?? null
 }

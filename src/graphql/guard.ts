@@ -4,6 +4,7 @@ import type { GraphQLFieldConfig, GraphQLFieldResolver } from 'graphql'
 import { RevocationUnavailableError, TokenExpiredError, TokenRevokedError } from '../errors.ts'
 import { admitSource, endAdmitted, isSource } from './admitted-sources.ts'
 import type { Authentication, Caller } from './authentication.ts'
+import { keepPrivate } from './cache-hint.ts'
 import { DEMAND, isSameDemand } from './demand.ts'
 import type { Demand } from './demand.ts'
 
@@ -31,11 +32,6 @@ export function isGuard(resolver: unknown, demand: Demand): boolean {
   return asked !== undefined && isSameDemand(asked, demand)
 }
 
-/** Has a function that wraps a guard count as one. */
-export function trustGuard(resolver: object, demand: Demand): void {
-  guards.set(resolver, demand)
-}
-
 /**
  * Has a field ask for its caller before anything of it runs.
  *
@@ -48,7 +44,7 @@ export function guardField(field: FieldConfig, demand: Demand | null, root: Root
 
   if (demand !== null) {
     for (const resolver of [ended.resolve, ended.subscribe]) {
-      if (resolver) trustGuard(resolver, demand)
+      if (resolver) guards.set(resolver, demand)
     }
   }
   return ended
@@ -61,6 +57,7 @@ function guard(field: FieldConfig, demand: Demand, root: Root): FieldConfig {
   const guarded = (next: Resolver, authenticate: typeof ask): Resolver => {
     return (source, args, context, info) => {
       const auth = readAuthentication(context)
+      keepPrivate(info)
       if (auth.isMet(demand)) return next(source, args, context, info)
       return authenticate(auth, demand).then(
         () => next(source, args, context, info),

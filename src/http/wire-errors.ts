@@ -1,9 +1,16 @@
-import type { ApolloServerPlugin, HTTPGraphQLHead } from '@apollo/server'
-import type { GraphQLFormattedError, GraphQLSchema } from 'graphql'
+import type {
+  ApolloServerPlugin,
+  BaseContext,
+  GraphQLRequestContextWillSendResponse,
+  HTTPGraphQLHead,
+} from '@apollo/server'
+import type { ExecutionResult, GraphQLError, GraphQLFormattedError, GraphQLSchema } from 'graphql'
 import type { Logger } from 'pino'
 import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
 import { assertProtected } from '../graphql/auth-directive.ts'
+import type { AuthContext } from '../graphql/auth-directive.ts'
 import { shorten, withoutSuggestions } from '../graphql/message.ts'
+import { KeptAnswers } from './kept-answers.ts'
 
 /** What the caller is told of an error that is not for callers. */
 const INTERNAL = {
@@ -51,9 +58,13 @@ export interface StatusOptions {
  * starting whose fields with `@auth` are not guarded: `protect` was forgotten, or something took the place of a guard
  * ({@link assertProtected}). A schema that a gateway brings later, and that is not in order, is not served.
  *
+ * Answers that depend on their caller are for that caller's cache only, and one that a cache had kept goes out only while
+ * its caller's token still admits it.
+ *
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-3 RFC 6750 §3}
  */
 export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlugin {
+  const kept = new KeptAnswers()
   const inOrder = new WeakSet<GraphQLSchema>()
   function check(schema: GraphQLSchema): void {
     assertProtected(schema)
@@ -68,21 +79,61 @@ export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlu
     },
 
     async requestDidStart() {
+      let wasExecuted = false
       return {
         async didResolveOperation({ schema }) {
           if (!inOrder.has(schema)) throw new Error(INTERNAL.message)
         },
 
-        async willSendResponse({ response, errors, requestIsBatched }) {
+        async executionDidStart({ contextValue, overallCachePolicy }) {
+          wasExecuted = true
+          return {
+            async executionDidEnd() {
+              const { auth } = contextValue as Partial<AuthContext>
+              if (auth?.wasAsked) overallCachePolicy.restrict({ scope: 'PRIVATE' })
+            },
+          }
+        },
+
+        async willSendResponse(request) {
+          const { response, errors, requestIsBatched } = request
+          const anew = wasExecuted ? null : await answerAnew(request, kept)
           if (requestIsBatched || response.body.kind !== 'single') return
           const { data, errors: formatted } = response.body.singleResult
-          if ((data !== null && data !== undefined) || !errors?.[0] || !formatted?.[0]) return
+          const [first] = anew?.errors ?? errors ?? []
+          if ((data !== null && data !== undefined) || !first || !formatted?.[0]) return
 
-          setHead(response.http, findOriginal(errors[0]), formatted[0], options)
+          setHead(response.http, findOriginal(first), formatted[0], options)
         },
       }
     },
   }
+}
+
+/** Has an answer that was kept, and that its caller may not see, be made by the resolvers. */
+async function answerAnew(
+  request: GraphQLRequestContextWillSendResponse<BaseContext>,
+  kept: KeptAnswers,
+): Promise<ExecutionResult | null> {
+  const { body, http } = request.response
+  if (body.kind !== 'single' || body.singleResult.data == null) return null
+  const anew = await kept.replace(request)
+  if (anew === null) return null
+
+  const { data = null, errors } = anew
+  body.singleResult = { data, ...(errors && { errors: errors.map(formatError) }) }
+  http.headers.set('cache-control', 'no-store')
+  http.headers.delete('age')
+  return anew
+}
+
+/** What is not for callers is told by its code only. */
+function formatError(error: GraphQLError): GraphQLFormattedError {
+  const { message, extensions, ...place } = error.toJSON()
+  const original = findOriginal(error)
+  if (original === null || original instanceof PortcullisError)
+    return { message, ...place, ...(extensions && { extensions }) }
+  return { ...INTERNAL, ...place }
 }
 
 /** The head of an HTTP answer; names of headers are in lower case. */
