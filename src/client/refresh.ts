@@ -1,4 +1,4 @@
-import { readReason } from './refusal.ts'
+import { findRefusedRefresh, readReason } from './refusal.ts'
 import type { AnswerError } from './refusal.ts'
 import type { Refresh, Tokens } from './session.ts'
 
@@ -18,10 +18,14 @@ export interface RefreshOptions {
 export class RefreshError extends Error {
   override readonly name = 'RefreshError'
   readonly errors: readonly AnswerError[]
+  /** Of HTTP; `null` when it is not known. */
+  readonly status: number | null
 
-  constructor(errors: readonly AnswerError[]) {
-    super(`The tokens were not refreshed: ${errors.map(readReason).join(', ')}`)
+  constructor(errors: readonly AnswerError[], status: number | null = null) {
+    const reasons = errors.length > 0 ? errors.map(readReason).join(', ') : `HTTP ${status}`
+    super(`The tokens were not refreshed: ${reasons}`)
     this.errors = errors
+    this.status = status
   }
 }
 
@@ -34,27 +38,34 @@ const REFRESH = `mutation Refresh($refreshToken: String!) {
 /**
  * Makes a function that exchanges a refresh token by the service's `refresh` mutation.
  *
- * A refresh token works once. When the network loses the answer it is asked for again at once, because then the same answer is
- * given; later, that would be taken for a theft.
+ * A refresh token works once. When the network, or a proxy, loses the answer it is asked for again at once, because then the same
+ * answer is given; later, that would be taken for a theft.
  *
  * @param url - Of the GraphQL endpoint.
- * @returns A function that throws {@link RefreshError} when the server answers with errors, and what `fetch` throws when it does not
- * answer, twice.
+ * @returns A function that throws {@link RefreshError} when the answer is anything but new tokens, and what `fetch` throws when
+ * there is no answer, twice. With an answer that is no outage (an API without such a mutation, 400, 404, a page of HTML) the
+ * session signs out; after 408, 425, 429, 5xx, or no answer it keeps its tokens.
  */
 export function createRefresh(url: string | URL, options: RefreshOptions = {}): Refresh {
   return async (refreshToken) => {
     try {
       return await exchange(url, refreshToken, options)
     } catch (error) {
-      if (error instanceof RefreshError) throw error
+      if (isAnswer(error)) throw error
       return exchange(url, refreshToken, options)
     }
   }
 }
 
+/** Whether a server of GraphQL, or none at all, has answered. What a proxy says of its own may be in the place of an answer. */
+function isAnswer(error: unknown): boolean {
+  if (!(error instanceof RefreshError)) return false
+  return error.errors.length > 0 || error.status === 429 || findRefusedRefresh(error) !== null
+}
+
 interface RefreshAnswer {
-  readonly data?: { readonly refresh: Tokens | null } | null
-  readonly errors?: readonly AnswerError[]
+  readonly data?: { readonly refresh?: Partial<Tokens> | null } | null
+  readonly errors?: unknown
 }
 
 async function exchange(
@@ -75,10 +86,20 @@ async function exchange(
       body: JSON.stringify({ query: REFRESH, variables: { refreshToken } }),
       signal: canceller.signal,
     })
-    const { data, errors } = (await response.json()) as RefreshAnswer
-    if (data?.refresh) return data.refresh
-    throw new RefreshError(errors ?? [])
+    const { data, errors } = parse(await response.text())
+    const tokens = data?.refresh
+    if (typeof tokens?.accessToken === 'string') return tokens as Tokens
+    throw new RefreshError(Array.isArray(errors) ? errors : [], response.status)
   } finally {
     clearTimeout(timer)
+  }
+}
+
+/** @returns Nothing when it is no JSON: a page of a proxy, or of another server. */
+function parse(text: string): RefreshAnswer {
+  try {
+    return (JSON.parse(text) ?? {}) as RefreshAnswer
+  } catch {
+    return {}
   }
 }

@@ -41,16 +41,61 @@ export function findRefusal(errors: readonly AnswerError[] | undefined): SignedO
   return refused ? describe(refused) : null
 }
 
-/** Finds in what a refresh has thrown that there is no use in trying again; `null`: there may be. */
+/**
+ * Finds in what a refresh has thrown that there is no use in trying again; `null`: there may be.
+ *
+ * A server that could not be reached, or says "later", may answer otherwise soon. Any other answer would be the same for ever: the
+ * API has no such mutation, or nothing answers there. Then it is as if there were no way to refresh.
+ */
 export function findRefusedRefresh(thrown: unknown): SignedOut | null {
-  const { errors } = (thrown ?? {}) as { readonly errors?: unknown }
-  if (!Array.isArray(errors)) return null
-
-  for (const error of errors as readonly AnswerError[]) {
+  const { errors, status } = readAnswer(thrown)
+  for (const error of errors) {
     const ending = describe(error)
     if (ending !== null) return ending
   }
-  return null
+
+  const isAnswered = errors.length > 0 || status !== null
+  if (!isAnswered || isOutageStatus(status) || errors.some(isOutage)) return null
+  return { reason: 'TOKEN_EXPIRED' }
+}
+
+/** What was answered, as `RefreshError` has it, or the errors of Apollo Client: `CombinedGraphQLErrors`, `ServerError`. */
+interface Answer {
+  readonly errors: readonly AnswerError[]
+  /** Of HTTP; `null` when it is not known. */
+  readonly status: number | null
+}
+
+function readAnswer(thrown: unknown): Answer {
+  const {
+    errors,
+    status,
+    statusCode = status,
+  } = (thrown ?? {}) as Readonly<Record<string, unknown>>
+  return {
+    // An `AggregateError` of the network holds errors that no server has answered.
+    errors: Array.isArray(errors) && errors.every(isAnswerError) ? errors : [],
+    status: typeof statusCode === 'number' ? statusCode : null,
+  }
+}
+
+function isAnswerError(error: unknown): error is AnswerError {
+  if (typeof error !== 'object' || error === null) return false
+  return !(error instanceof Error) || 'extensions' in error
+}
+
+/** Request Timeout, Too Early and Too Many Requests, besides the faults of servers (RFC 9110 §15, 8470, 6585). */
+function isOutageStatus(status: number | null): boolean {
+  return status !== null && (status >= 500 || [408, 425, 429].includes(status))
+}
+
+const OUTAGE_CODE =
+  /INTERNAL|UNAVAILABLE|TIMEOUT|TIMED_OUT|RATE_LIMIT|TOO_MANY|THROTTLED|OVERLOADED|DOWNSTREAM/
+
+/** Without a code, an error with a path is of a resolver that failed, and one without of a request that was refused. */
+function isOutage({ extensions, path }: AnswerError): boolean {
+  const { code } = extensions ?? {}
+  return typeof code === 'string' ? OUTAGE_CODE.test(code) : path !== undefined
 }
 
 /** @returns `REVOCATION_UNAVAILABLE` and the like, which have no reason, by their code. */

@@ -4,7 +4,11 @@ import type { AnswerError, SignedOut } from './refusal.ts'
 /** What a sign-in or a refresh gives. */
 export interface Tokens {
   readonly accessToken: string
-  readonly refreshToken: string
+  /**
+   * Not given by an API that has none: then a token that has expired signs out. A refresh that gives none leaves the one before in
+   * use.
+   */
+  readonly refreshToken?: string | undefined
   /** Seconds from now. When given, the token is refreshed shortly before, else when the server refuses it. */
   readonly expiresIn?: number | undefined
 }
@@ -20,8 +24,8 @@ export interface TokenStorage {
  * Exchanges a refresh token.
  *
  * It must not go through the link or the WebSocket of its own session: they would wait for it. What it throws means "try again
- * later", and the tokens are kept, unless it has `errors` of which one says that the tokens are of no more use: as `RefreshError`
- * has, or `CombinedGraphQLErrors` of Apollo Client.
+ * later", and the tokens are kept, unless it says what a server answered, and that is no outage: by `errors`, as `RefreshError` has
+ * and `CombinedGraphQLErrors` of Apollo Client, or by `status` or `statusCode`, as `ServerError` has. Then the session signs out.
  */
 export type Refresh = (refreshToken: string) => Promise<Tokens>
 
@@ -148,13 +152,14 @@ export class Session {
   }
 
   async #exchange({ accessToken, refreshToken }: Tokens): Promise<string | null> {
-    if (!this.#refresh) return this.#end(accessToken, { reason: 'TOKEN_EXPIRED' })
+    if (!this.#refresh || refreshToken === undefined)
+      return this.#end(accessToken, { reason: 'TOKEN_EXPIRED' })
 
     try {
       const fresh = await this.#refresh(refreshToken)
       // Who has signed in or out meanwhile is right.
       if (this.accessToken !== accessToken) return this.#findSuccessor(accessToken)
-      this.#keep(fresh)
+      this.#keep({ ...fresh, refreshToken: fresh.refreshToken ?? refreshToken })
       return fresh.accessToken
     } catch (error) {
       const ending = findRefusedRefresh(error)
