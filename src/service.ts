@@ -1,4 +1,3 @@
-import type { AddressInfo } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
@@ -11,10 +10,13 @@ import { ensureFirstAdmin } from './account/first-admin.ts'
 import type { NewAdmin } from './account/first-admin.ts'
 import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
+import { inspect } from './database/inspect.ts'
 import { migrate } from './database/migrate.ts'
+import { assertJournal } from './database/pooler.ts'
 import { warmPool } from './database/warm-pool.ts'
 import { BadInputError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
+import { assertCanListen, listen } from './http/listen.ts'
 import { createMetrics } from './http/metrics.ts'
 import { createServer } from './http/server.ts'
 import { createPortcullis } from './portcullis.ts'
@@ -80,15 +82,22 @@ const DRAIN_MS = 10_000
  * @throws {@link StartError} with one sentence for the person at the terminal.
  */
 export async function startService(settings: ServiceSettings, log: Logger): Promise<Service> {
-  const { databaseUrl, migrationDatabaseUrl } = settings
-  const applied = await migrate(migrationDatabaseUrl ?? databaseUrl)
+  const { databaseUrl, migrationDatabaseUrl, journalDatabaseUrl: journalUrl } = settings
+  const { databasePrepares: prepares } = settings
+  // Nothing is changed in the database by a node that cannot listen.
+  await assertCanListen(settings)
+  const applied = await migrate(migrationDatabaseUrl ?? databaseUrl, { prepares })
   // The service's own role need not be able to migrate, and finds nothing left to do: or this is another database.
-  if (migrationDatabaseUrl !== null) await migrate(databaseUrl)
+  if (migrationDatabaseUrl !== null) await migrate(databaseUrl, { prepares })
+  if (journalUrl !== null) await assertJournal(databaseUrl, journalUrl)
   if (applied.length > 0) log.info({ migrations: applied }, 'database migrated')
 
   const dataSource = createDataSource({
-    url: settings.databaseUrl,
+    url: databaseUrl,
     poolSize: settings.databasePoolSize,
+    prepares,
+    journalUrl,
+    ...(await inspect(databaseUrl, { prepares })),
   })
   await dataSource.initialize()
   try {
@@ -264,36 +273,6 @@ function reportTo(log: Logger, what: string): Pick<JournalFollowerOptions, 'onFa
     onFault: (error) =>
       log.warn({ err: { message: (error as Error).message } }, `${what} out of step`),
     onInStep: () => log.info(`${what} in step`),
-  }
-}
-
-async function listen(app: FastifyInstance, { host, port }: Settings): Promise<string> {
-  try {
-    await app.listen({ host, port })
-  } catch (error) {
-    await app.close()
-    throw new StartError(describeListenError(error as NodeJS.ErrnoException, host, port))
-  }
-
-  const address = app.server.address() as AddressInfo
-  const name = address.family === 'IPv6' ? `[${address.address}]` : address.address
-  const isAnyOrLocal = ['127.0.0.1', '0.0.0.0', '[::]', '[::1]'].includes(name)
-  return `http://${isAnyOrLocal ? 'localhost' : name}:${address.port}`
-}
-
-function describeListenError(
-  { code, message }: NodeJS.ErrnoException,
-  host: string,
-  port: number,
-): string {
-  switch (code) {
-    case 'EADDRINUSE':
-      return `Port ${port} on ${host} is in use; stop what listens there, or set PORT (PORT=0 picks a free one)`
-    case 'EACCES':
-      return `Port ${port} on ${host} needs more rights; set PORT to one above 1023`
-    case undefined:
-    default:
-      return `Cannot listen on ${host}:${port}: ${message}`
   }
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
+import { findUrlFault } from './database-url.ts'
 import type { ReauthenticationRules } from './graphql/demand.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
@@ -14,6 +15,10 @@ export interface Settings {
   readonly databaseUrl: string | null
   /** The same database by a role that may change its schema; `null`: that of `databaseUrl` may. */
   readonly migrationDatabaseUrl: string | null
+  /** The same database without a pooler, for reading the journal; `null`: as everything else. */
+  readonly journalDatabaseUrl: string | null
+  /** Whether connections are ours for as long as they last; not so behind a pooler in transaction mode. */
+  readonly databasePrepares: boolean
   readonly dataDir: string
   readonly databasePoolSize: number
   /** `null`: generate one in `dataDir`. */
@@ -58,6 +63,8 @@ const environment = z.object({
   PORT: wholeNumber(4000, 0, 65_535),
   DATABASE_URL: databaseUrl(),
   MIGRATION_DATABASE_URL: databaseUrl(),
+  JOURNAL_DATABASE_URL: databaseUrl(),
+  DATABASE_PREPARE: z.enum(['on', 'off'], 'expected on or off').default('on'),
   DATABASE_POOL_SIZE: wholeNumber(10, 2, 1000),
   DATA_DIR: z.string().min(1, 'expected a folder').default('.portcullis'),
   JWT_SECRET: z.string().optional(),
@@ -117,6 +124,7 @@ const SECRETS = new Set([
   'ADMIN_PASSWORD',
   'DATABASE_URL',
   'MIGRATION_DATABASE_URL',
+  'JOURNAL_DATABASE_URL',
 ])
 
 /** The web IDE that talks to any server from its own origin (in development only). */
@@ -150,6 +158,8 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     port: env.PORT,
     databaseUrl: env.DATABASE_URL ?? null,
     migrationDatabaseUrl: env.MIGRATION_DATABASE_URL ?? null,
+    journalDatabaseUrl: env.JOURNAL_DATABASE_URL ?? null,
+    databasePrepares: env.DATABASE_PREPARE === 'on',
     dataDir: env.DATA_DIR,
     databasePoolSize: env.DATABASE_POOL_SIZE,
     issuer: env.JWT_ISSUER,
@@ -184,8 +194,10 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
 
 function findContradictions(env: Environment): string[] {
   const faults: string[] = []
-  if (env.MIGRATION_DATABASE_URL !== undefined && env.DATABASE_URL === undefined) {
-    faults.push('DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL')
+  for (const name of ['MIGRATION_DATABASE_URL', 'JOURNAL_DATABASE_URL'] as const) {
+    if (env[name] !== undefined && env.DATABASE_URL === undefined) {
+      faults.push(`DATABASE_URL: missing; expected the database of ${name}`)
+    }
   }
   // Nobody refreshes before the access token has expired.
   if (env.SESSION_IDLE_TTL !== undefined && env.SESSION_IDLE_TTL <= env.ACCESS_TOKEN_TTL) {
@@ -308,25 +320,19 @@ function wholeNumberBetween(
     .refine((value) => value >= min && value <= max, expected)
 }
 
+/** One fault, told once. */
 function databaseUrl(): z.ZodType<string | undefined> {
   return z
     .string()
-    .regex(/^postgres(ql)?:\/\//, 'expected postgresql://user:password@host:port/database')
-    .refine((url) => URL.canParse(url), 'expected postgresql://user:password@host:port/database')
-    .refine(canDecode, 'expected %25 for a % in the user, the password or the database')
+    .superRefine((url, context) => {
+      const message = findUrlFault(url)
+      if (message !== null) context.addIssue({ code: 'custom', message })
+    })
     .optional()
 }
 
 function shortText(): z.ZodString {
   return z.string().min(1, 'expected a name').max(255, 'expected a name of at most 255 characters')
-}
-
-function canDecode(url: string): boolean {
-  try {
-    return decodeURIComponent(url) !== ''
-  } catch {
-    return false
-  }
 }
 
 function list(): z.ZodType<readonly string[]> {

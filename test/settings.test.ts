@@ -51,6 +51,8 @@ describe('readSettings', () => {
       port: 4000,
       databaseUrl: null,
       migrationDatabaseUrl: null,
+      journalDatabaseUrl: null,
+      databasePrepares: true,
       dataDir: '.portcullis',
       databasePoolSize: 10,
       signWith: null,
@@ -121,6 +123,9 @@ describe('readSettings', () => {
     expect(faultsOf({ MIGRATION_DATABASE_URL: DATABASE })).toEqual([
       'DATABASE_URL: missing; expected the database of MIGRATION_DATABASE_URL',
     ])
+    expect(faultsOf({ JOURNAL_DATABASE_URL: DATABASE })).toEqual([
+      'DATABASE_URL: missing; expected the database of JOURNAL_DATABASE_URL',
+    ])
   })
 
   it('takes the bound of the replica where there is one', () => {
@@ -130,7 +135,7 @@ describe('readSettings', () => {
 
   it('takes an empty variable for one that is not given', () => {
     const names = `
-      NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
+      NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL JOURNAL_DATABASE_URL DATABASE_PREPARE DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
       REFRESH_LOST_ANSWER
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
@@ -159,6 +164,8 @@ describe('readSettings', () => {
       'databaseUrl',
       'postgres://localhost/portcullis',
     ],
+    ['DATABASE_PREPARE', 'on', 'databasePrepares', true],
+    ['DATABASE_PREPARE', 'off', 'databasePrepares', false],
     ['DATABASE_POOL_SIZE', '25', 'databasePoolSize', 25],
     ['DATA_DIR', '/var/lib/portcullis', 'dataDir', '/var/lib/portcullis'],
     ['JWT_SECRET', SECRET, 'signWith', SECRET],
@@ -203,6 +210,7 @@ describe('readSettings', () => {
     ['PORT', '0x50', 'a whole number from 0 to 65535'],
     ['PORT', ' 4000', 'a whole number from 0 to 65535'],
     ['PORT', '٤٠٠٠', 'a whole number from 0 to 65535'],
+    ['DATABASE_PREPARE', 'false', 'on or off'],
     ['DATABASE_POOL_SIZE', '1', 'a whole number from 2 to 1000'],
     ['ACCESS_TOKEN_TTL', '0', 'a whole number from 1 to 86400'],
     ['ACCESS_TOKEN_TTL', '86401', 'a whole number from 1 to 86400'],
@@ -240,6 +248,55 @@ describe('readSettings', () => {
     expect(fault).toMatch(new RegExp(`^${name}: got .*; expected `))
     expect(fault).toContain(JSON.stringify(value))
     expect(fault).toContain(expected)
+  })
+
+  // Taken as the driver takes it.
+  it.each([
+    'postgres://app:pw@/db?host=/cloudsql/project:region:instance',
+    'postgres://app:pw@%2Fvar%2Frun%2Fpostgresql/db',
+    'postgresql://app:pw@[::1]:5433/db',
+    'postgres://db.example/portcullis',
+    'postgres:///portcullis',
+    'postgres://app@db.example',
+    'POSTGRES://app@db.example:6432/portcullis',
+    'postgres://app:pw@db.example/db?sslmode=require&channel_binding=require&connect_timeout=10',
+    'postgres://app:pw@db.example/db?options=-c%20search_path%3Dauth&application_name=a%2Cb',
+    'postgres://app:a%2Cb%40c@db.example/my%20db',
+  ])('takes the database %s', (url) => {
+    expect(readSettings({ DATABASE_URL: url }).databaseUrl).toBe(url)
+  })
+
+  const FORM = 'expected postgresql://user:password@host:port/database'
+
+  it.each([
+    ['app:sesame@db.example', FORM],
+    ['host=db.example password=sesame dbname=db', FORM],
+    ['/var/run/postgresql sesame', FORM],
+    ['postgres://app:sesame@db.example:http/db', FORM],
+    ['postgres://app:sesame@db.example:65536/db', FORM],
+    ['postgres://app:sesame@db.example/db?port=http', FORM],
+    ['postgres://app:sesame#1@db.example/db', 'percent-encode what is special'],
+    ['postgres://app:sesame@db1.example,db2.example/db', 'expected one host, got a list'],
+    ['postgres://app:sesame@db1.example:1,db2.example:2/db', 'expected one host, got a list'],
+    ['postgres://app:sesame@/db?host=db1.example,db2.example', 'expected one host, got a list'],
+    ['postgres://app:sesame@db.example/db?schema=auth', 'options=-c%20search_path%3D<schema>'],
+    ['postgres://app:sesame@db.example/db?currentSchema=auth', 'no parameter currentSchema'],
+    ['postgres://app:sesame@db.example/db?search_path=auth', 'no parameter search_path'],
+    ['postgres://app:sesame@db.example/?dbname=db', 'no parameter dbname'],
+    ['postgres:///?service=sesame', 'no parameter service'],
+    ['postgres://app:sesame@db.example/db?sslmode=required', 'expected sslmode to be disable, '],
+    [
+      'postgres://app:sesame@db.example/db?sslrootcert=/sesame.pem',
+      'files that can be read (ENOENT)',
+    ],
+  ])('tells one fault of the database %s, and nothing of it', (url, expected) => {
+    for (const name of ['MIGRATION_DATABASE_URL', 'JOURNAL_DATABASE_URL', 'DATABASE_URL']) {
+      const [fault, ...others] = faultsOf({ DATABASE_URL: DATABASE, [name]: url })
+      expect(others).toEqual([])
+      expect(fault).toMatch(new RegExp(`^${name}: got a value that is not shown; expected `))
+      expect(fault).toContain(expected)
+      expect(fault).not.toContain('sesame')
+    }
   })
 
   it('bounds the names that stand in every token', () => {

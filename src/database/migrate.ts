@@ -1,7 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource, QueryRunner } from 'typeorm'
 import { StartError } from '../start-error.ts'
+import { describeFailure, describeUrl, reasonOf } from './connect.ts'
 import { createDataSource } from './data-source.ts'
+import { inspect } from './inspect.ts'
+import { begin } from './transaction.ts'
 
 /** Any number that nothing else in the database locks. */
 const MIGRATION_LOCK = 7_065_711_629_303
@@ -13,19 +16,27 @@ const INSUFFICIENT_PRIVILEGE = '42501'
  * Brings the database's schema up to date; nodes that start together take turns.
  *
  * @param options.waitMs - How long to wait for another node's migrations, in milliseconds.
+ * @param options.prepares - Whether connections are ours for as long as they last; not so behind a pooler in transaction mode.
  * @returns The names of the migrations that were run.
  * @throws {@link StartError} when the database cannot be reached, or has a newer schema than this release, when it has
  * an older one and the role may not change that, or when a migration fails: of that one nothing is left.
  */
 export async function migrate(
   url: string,
-  { waitMs = 60_000 }: { waitMs?: number } = {},
+  { waitMs = 60_000, prepares = true }: { waitMs?: number; prepares?: boolean } = {},
 ): Promise<readonly string[]> {
-  const dataSource = createDataSource({ url, poolSize: 2, isForMigrations: true })
+  const { searchPath } = await inspect(url, { prepares })
+  const dataSource = createDataSource({
+    url,
+    poolSize: 2,
+    isForMigrations: true,
+    prepares,
+    searchPath,
+  })
   try {
     await dataSource.initialize()
   } catch (error) {
-    throw new StartError(`Cannot use the database at ${describe(url)}: ${reasonOf(error)}`)
+    throw new StartError(describeFailure(url, error))
   }
 
   const runner = dataSource.createQueryRunner()
@@ -39,21 +50,24 @@ export async function migrate(
     if (error instanceof StartError) throw error
     if ((error as { code?: unknown }).code === INSUFFICIENT_PRIVILEGE) {
       throw new StartError(
-        `The role of ${describe(url)} may not bring the schema up to date (${reasonOf(error)}); set MIGRATION_DATABASE_URL to one that owns it`,
+        `The role of ${describeUrl(url)} may not bring the schema up to date (${reasonOf(error)}); set MIGRATION_DATABASE_URL to one that owns it`,
       )
     }
-    throw new StartError(`Cannot migrate the database at ${describe(url)}: ${reasonOf(error)}`)
+    throw new StartError(`Cannot migrate the database at ${describeUrl(url)}: ${reasonOf(error)}`)
   } finally {
-    // The lock goes with the connection.
+    // The lock goes with the transaction, and that with the connection.
+    await runner.rollbackTransaction().catch(() => undefined)
     await runner.release()
     await dataSource.destroy()
   }
 }
 
+/** In a transaction that does nothing else: a pooler may lend the connection for no longer. */
 async function lock(runner: QueryRunner, waitMs: number): Promise<void> {
   const deadline = Date.now() + waitMs
+  await begin(runner)
   for (;;) {
-    const [row] = (await runner.query(`select pg_try_advisory_lock($1) as locked`, [
+    const [row] = (await runner.query(`select pg_try_advisory_xact_lock($1) as locked`, [
       MIGRATION_LOCK,
     ])) as [{ locked: boolean }]
     if (row.locked) return
@@ -87,19 +101,4 @@ async function findMissing(
     )
   }
   return all.filter((name) => !applied.some((one) => one.name === name))
-}
-
-/** Host, port and database of a URL: what may be shown of it. */
-function describe(url: string): string {
-  try {
-    const { host, pathname } = new URL(url)
-    return `${host || 'the local socket'}${pathname}`
-  } catch {
-    return 'DATABASE_URL'
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
-  return error instanceof Error ? error.message || error.name : String(error)
 }

@@ -1,4 +1,4 @@
-import type { Client, ClientBase, Pool } from 'pg'
+import type { Client, ClientBase, Pool, QueryResult, QueryResultRow } from 'pg'
 import type { DataSource } from 'typeorm'
 
 /** How long a new connection may take to say what it leads to, in milliseconds. */
@@ -32,24 +32,49 @@ export function closeIdle(pool: Pool): void {
  * Refuses a new connection that leads to a standby, for a pool's `verify`.
  *
  * It may not have heard of a revocation yet: to check there is as good as not to check.
+ *
+ * @param setUp - Statements that set up the connection, in the same round trip; `null`: none.
  */
-export function refuseStandby(client: Client, done: (error?: Error) => void): void {
+export function refuseStandby(
+  client: Client,
+  done: (error?: Error) => void,
+  setUp: string | null = null,
+): void {
   // While it is asked neither the pool nor anybody who wants it listens. What breaks it fails the next statement.
   client.on('error', () => undefined)
-  assertPrimary(client, VERIFY_MS).then(
+  assertPrimary(client, VERIFY_MS, setUp).then(
     () => done(),
     (error: unknown) => done(error as Error),
   )
 }
 
-/** @throws when a connection leads to a standby, or gives no answer in time. */
-export async function assertPrimary(client: ClientBase, timeLimitMs: number): Promise<void> {
-  const question = {
-    text: 'select pg_is_in_recovery() as standby',
-    query_timeout: timeLimitMs,
-  }
-  const { rows } = await client.query<{ standby: boolean }>(question)
-  if (rows[0]?.standby !== false) throw new StandbyError()
+/**
+ * @param setUp - Statements that set up the connection, in the same round trip; `null`: none.
+ * @throws when a connection leads to a standby, or gives no answer in time.
+ */
+export async function assertPrimary(
+  client: ClientBase,
+  timeLimitMs: number,
+  setUp: string | null = null,
+): Promise<void> {
+  const text = `${setUp === null ? '' : `${setUp}; `}select pg_is_in_recovery() as standby`
+  const answer = await askAll<{ standby: boolean }>(client, text, timeLimitMs)
+  if (answer?.standby !== false) throw new StandbyError()
+}
+
+/**
+ * Asks several statements in one round trip.
+ *
+ * @returns What the last one answers, which is one row.
+ */
+export async function askAll<Row extends QueryResultRow>(
+  client: ClientBase,
+  text: string,
+  timeoutMs: number,
+): Promise<Row | undefined> {
+  const question = { text, query_timeout: timeoutMs }
+  const results: QueryResult<Row> | ReadonlyArray<QueryResult<Row>> = await client.query(question)
+  return [results].flat().at(-1)?.rows[0]
 }
 
 class StandbyError extends Error {

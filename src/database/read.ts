@@ -2,14 +2,10 @@ import type { Pool, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import type { DataSource } from 'typeorm'
 import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../time-limit.ts'
+import { accessOf, queryOf } from './access.ts'
+import type { PreparedStatement } from './access.ts'
 import { closeIdle, isSilence, poolOf } from './pool.ts'
 import { isDatabaseUnavailable } from './transaction.ts'
-
-/** A prepared statement: PostgreSQL plans it once a connection. */
-export interface PreparedStatement {
-  readonly name: string
-  readonly text: string
-}
 
 /**
  * Runs one prepared statement that reads, outside any transaction: one round trip.
@@ -25,10 +21,11 @@ export async function read<Row extends QueryResultRow>(
   values: readonly unknown[],
   timeoutMs: number,
 ): Promise<readonly Row[]> {
-  const pool = poolOf(dataSource)
-  // The driver's own limit comes later, and is there to have a silent connection replaced.
-  const query = { ...statement, values: [...values], query_timeout: 2 * timeoutMs }
   try {
+    const pool = poolOf(dataSource)
+    const asked = queryOf(accessOf(dataSource), statement)
+    // The driver's own limit comes later, and is there to have a silent connection replaced.
+    const query = { ...asked, values: [...values], query_timeout: 2 * timeoutMs }
     return (await within(timeoutMs, ask<Row>(pool, query))).rows
   } catch (error) {
     throw isDatabaseUnavailable(error) ? new RevocationUnavailableError(error) : error

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { DataSource, EntityManager } from 'typeorm'
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm'
 import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../time-limit.ts'
+import { accessOf } from './access.ts'
+import { SET_UP_FORMS } from './connection-settings.ts'
 import { closeIdle, isSilence, poolOf } from './pool.ts'
 
 /** How long the server's first answer may take, in milliseconds; the pool bounds the wait for a connection. */
@@ -76,8 +78,9 @@ async function attempt<Result>(
   let isAnswering = false
 
   try {
-    await within(BEGIN_TIMEOUT_MS, runner.startTransaction())
+    await within(BEGIN_TIMEOUT_MS, begin(runner))
     isAnswering = true
+    ours.add(runner)
     const result = await work(runner.manager)
     await runner.commitTransaction()
     return result
@@ -90,8 +93,33 @@ async function attempt<Result>(
     }
     throw error
   } finally {
+    ours.delete(runner)
     await runner.release()
   }
+}
+
+/** Those whose transaction we began ourselves. */
+const ours = new WeakSet<QueryRunner>()
+
+/**
+ * Takes part in a transaction: in one that a library user began, values are read and written from now on as we do.
+ *
+ * @throws `TypeError` when it does not see what is committed while it waits for a lock: it would miss it.
+ */
+export async function joinTransaction(manager: EntityManager): Promise<void> {
+  if (manager.queryRunner && ours.has(manager.queryRunner)) return
+  const [row] = await manager.query<[{ isolation: string }]>(SET_UP_FORMS)
+  if (row.isolation === 'read committed') return
+  throw new TypeError(
+    `expected a transaction whose isolation level is READ COMMITTED, got ${row.isolation.toUpperCase()}`,
+  )
+}
+
+/** Whatever the database's own default is: a statement that has waited for a lock must see what was committed meanwhile. */
+export async function begin(runner: QueryRunner): Promise<void> {
+  const { beginning } = accessOf(runner.dataSource)
+  await runner.startTransaction()
+  if (beginning !== null) await runner.query(beginning)
 }
 
 /** What is used of the driver's client. */

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Client } from 'pg'
-import type { ClientConfig } from 'pg'
+import type { Client } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import type { DataSource } from 'typeorm'
-import { assertPrimary, poolOf } from '../database/pool.ts'
+import { createFeedConnection } from '../database/feed-connection.ts'
+import type { FeedConnection } from '../database/feed-connection.ts'
 import { readServerIdentity } from '../database/server-identity.ts'
 import type { ServerIdentity } from '../database/server-identity.ts'
 import { CopiedEntries } from './copied-entries.ts'
@@ -56,6 +56,7 @@ const LINES_A_PAGE = 500
 export class JournalFeed {
   /** The server that it leads to; `null` where that does not tell. */
   readonly server: ServerIdentity | null
+  readonly #connection: FeedConnection
   readonly #client: Client
   readonly #timeLimitMs: number
   /** Writes the names that our tables have in this `DataSource`. */
@@ -63,7 +64,8 @@ export class JournalFeed {
 
   /** @throws when the database cannot be reached in time. */
   static async open(dataSource: DataSource, options: JournalFeedOptions): Promise<JournalFeed> {
-    const client = new Client(readConnectionOptions(dataSource))
+    const connection = createFeedConnection(dataSource)
+    const { client } = connection
     // What breaks the connection fails the next statement, which somebody waits for.
     client.on('error', () => undefined)
     client.on('notification', ({ processId, payload = '' }) => {
@@ -73,11 +75,10 @@ export class JournalFeed {
 
     const limit = { query_timeout: options.timeLimitMs }
     try {
-      await client.connect()
-      await assertPrimary(client, options.timeLimitMs)
+      await connection.open(options.timeLimitMs)
       await client.query({ text: sql.listen, ...limit })
       const server = await readServerIdentity(client, options.timeLimitMs)
-      return new JournalFeed(client, server, options, (text) => nameTables(dataSource, text))
+      return new JournalFeed(connection, server, options, (text) => nameTables(dataSource, text))
     } catch (error) {
       hangUp(client)
       throw error
@@ -85,12 +86,13 @@ export class JournalFeed {
   }
 
   private constructor(
-    client: Client,
+    connection: FeedConnection,
     server: ServerIdentity | null,
     { timeLimitMs }: JournalFeedOptions,
     nameOurTables: (text: string) => string,
   ) {
-    this.#client = client
+    this.#connection = connection
+    this.#client = connection.client
     this.server = server
     this.#timeLimitMs = timeLimitMs
     this.#sql = nameOurTables
@@ -110,8 +112,10 @@ export class JournalFeed {
     let last: readonly [string, string] = ['0', '0']
     for (;;) {
       const { rows } = await this.#client.query<JournalRow>({
-        name: sql.readJournal.name,
-        text: this.#sql(sql.readJournal.text),
+        ...this.#connection.queryOf({
+          name: sql.readJournal.name,
+          text: this.#sql(sql.readJournal.text),
+        }),
         values: [...values, upTo, ...last, LINES_A_PAGE],
         ...this.#limit(),
       })
@@ -190,24 +194,6 @@ function toLines(row: JournalRow): readonly JournalLine[] {
 }
 
 const MAX_TRANSACTION_ID = String(2n ** 63n - 1n)
-
-/** How long a connection may take, in milliseconds, when the pool sets no limit. */
-const CONNECT_MS = 2000
-
-/** Those of the pool. Time limits are set by statement: reading everything may take long. */
-function readConnectionOptions(dataSource: DataSource): ClientConfig {
-  const { options } = poolOf(dataSource)
-  // The pool hides the password from whoever lists its options.
-  const { password, connectionTimeoutMillis = CONNECT_MS } = options
-  return {
-    ...options,
-    password,
-    connectionTimeoutMillis,
-    application_name: 'portcullis-replica',
-    statement_timeout: 0,
-    query_timeout: 0,
-  }
-}
 
 function hangUp(client: Client): void {
   const { stream } = (client as unknown as { connection: { stream: { destroy(): void } } })

@@ -1,6 +1,6 @@
 import type { DataSource, EntityManager } from 'typeorm'
 import { read } from '../database/read.ts'
-import { runTransaction } from '../database/transaction.ts'
+import { joinTransaction, runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import type { Token } from '../token/claims.ts'
 import { JournalFollower } from './journal-follower.ts'
@@ -150,17 +150,21 @@ export class PostgresRevocationStore implements RevocationStore {
    * first).
    *
    * @param options.always - Make a cut-off of its own even if an earlier one already reaches as far.
+   * @throws `TypeError` when your transaction is not READ COMMITTED: it would miss what is committed while it waits for a
+   * lock. The same holds for the other methods that take part in a transaction of yours.
    */
   async revokeWithin(
     manager: EntityManager,
     request: RevocationRequest,
     { always = false }: { always?: boolean } = {},
   ): Promise<RevocationOutcome> {
+    await joinTransaction(manager)
     return this.#writer.revokeWithin(manager, request, { always })
   }
 
   /** Until your transaction ends no token can be issued, and no cut-off made, for the target. */
   async lockWithin(manager: EntityManager, target: CutOffTarget): Promise<void> {
+    await joinTransaction(manager)
     await this.#writer.lockWithin(manager, target)
   }
 
@@ -169,6 +173,7 @@ export class PostgresRevocationStore implements RevocationStore {
     manager: EntityManager,
     target: CutOffTarget,
   ): Promise<Revocation | null> {
+    await joinTransaction(manager)
     return this.#writer.latestCutOffWithin(manager, target)
   }
 
@@ -178,6 +183,7 @@ export class PostgresRevocationStore implements RevocationStore {
     suspensionId: string,
     { by, note = null }: RestorationTrace,
   ): Promise<void> {
+    await joinTransaction(manager)
     await manager.query(this.#sql(sql.journalReinstatement), [suspensionId, by, note])
   }
 
@@ -209,6 +215,7 @@ export class PostgresRevocationStore implements RevocationStore {
 
   /** As `issueInstant`, and no cut-off for this subject can be made until your transaction ends. */
   async issueInstantWithin(manager: EntityManager, subject: string): Promise<Date> {
+    await joinTransaction(manager)
     return this.#writer.issueInstantWithin(manager, subject)
   }
 
