@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance } from 'fastify'
 import { RequestError } from './faults.ts'
+import { refuseIntricateJson } from './json-size.ts'
 
 /**
  * Reads JSON bodies in UTF-8, which is what JSON is in (RFC 8259 §8.1).
@@ -11,6 +12,7 @@ export function readJsonStrictly(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     refuseOtherCharset(request.headers['content-type'] as string)
+    refuseIntricateJson(body as Buffer)
     void parse(request, decodeUtf8(body as Buffer), done)
   })
 }

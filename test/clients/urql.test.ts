@@ -1,6 +1,7 @@
 import { Client, fetchExchange, gql, mapExchange } from '@urql/core'
 import type { CombinedError, OperationResult } from '@urql/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { until } from '../support/live.ts'
 import { expiredTokenOf, refresh, register } from '../support/people.ts'
 import type { SignIn } from '../support/people.ts'
 import { startServiceOnCable } from '../support/service.ts'
@@ -139,4 +140,32 @@ describe('urql', () => {
     expect((await byGet.me()).error?.message).toContain('Cross-Site Request Forgery')
     expect(reasonOf((await byPost.query(ME, {}).toPromise()).error)).toBe('TOKEN_MISSING')
   })
+
+  it('hears of a refusal once, when its subscription ends over an event stream', async () => {
+    const { accessToken } = await register(service, 'diana')
+    const client = new Client({
+      url: `${service.url}/graphql`,
+      fetchSubscriptions: true,
+      fetchOptions: { headers: { authorization: `Bearer ${accessToken}` } },
+      exchanges: [fetchExchange],
+    })
+    const told: unknown[] = []
+    let isOver = false
+    client.subscription('subscription { sessionEnded { reason } }', {}).subscribe((result) => {
+      told.push(result.data?.sessionEnded.reason, reasonOf(result.error))
+      isOver = !result.hasNext
+    })
+    await until(async () => (await countStreams()) === 1, 'the stream')
+
+    await service.graphql('mutation { logout { alreadyRevoked } }', { token: accessToken })
+
+    await until(() => isOver, 'the end')
+    expect(told.filter((one) => one === 'TOKEN_REVOKED')).toHaveLength(1)
+    expect(told).toContain('logout')
+  })
+
+  async function countStreams(): Promise<number> {
+    const metrics = await (await fetch(`${service.url}/metrics`)).text()
+    return Number(/^portcullis_live_connections\{kind="EVENT_STREAM"\} (\d+)$/m.exec(metrics)?.[1])
+  }
 })

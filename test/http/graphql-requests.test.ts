@@ -82,7 +82,7 @@ const LOGIN =
   'mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { tokenType } }'
 const LIST = 'query ($first: Int) { revocations(first: $first) { totalCount } }'
 const FILTERED = 'query ($filter: RevocationFilter) { revocations(filter: $filter) { totalCount } }'
-const UNKNOWN_MEMBERS = Object.fromEntries(Array.from({ length: 20_000 }, (_, n) => [`f${n}`, 1]))
+const UNKNOWN_MEMBERS = Object.fromEntries(Array.from({ length: 90_000 }, (_, n) => [`f${n}`, 1]))
 
 /** By what each took to judge before: seconds to minutes. */
 const HEAVY: ReadonlyArray<readonly [name: string, query: string, variables: object]> = [
@@ -168,6 +168,37 @@ describe('heavy input', () => {
 
     expect(body.errors[0].message).not.toContain('SSS')
   })
+})
+
+describe('JSON', () => {
+  it.each([
+    ['members', JSON.stringify({ query: '{ me { id } }', variables: UNKNOWN_MEMBERS })],
+    ['items', JSON.stringify({ variables: Array.from({ length: 10_001 }, () => 1) })],
+    ['levels', '['.repeat(500_000) + ']'.repeat(500_000)],
+    ['levels without an end', '{"a":'.repeat(100_000)],
+    ['items of a batch', `[${'{},'.repeat(20_000)}{}]`],
+  ])('of more than 10,000 values is not read: %s', async (_what, body) => {
+    const since = performance.now()
+    const answer = await post(body)
+
+    expect(performance.now() - since).toBeLessThan(SOON_MS)
+    expect(answer.status).toBe(400)
+    expect(answer.body.errors).toEqual([
+      {
+        message: 'Send at most 10000 values in the JSON of one request',
+        extensions: { code: 'BAD_REQUEST' },
+      },
+    ])
+  })
+
+  it.each(['[1,{2,', '\\', '"', '\\",[', '\n,', 'é,{'])(
+    'may hold a long text of %j',
+    async (piece) => {
+      const variables = { text: piece.repeat(20_000) }
+
+      expect(await post({ query: '{ __typename }', variables })).toMatchObject({ status: 200 })
+    },
+  )
 })
 
 describe('a document', () => {
