@@ -11,8 +11,11 @@ export interface ContestantSpec {
   readonly env: Readonly<Record<string, string>>
   readonly needs: readonly Need[]
   readonly credentials: CredentialKind
-  /** `limit`: ours without a part of the work, refusing nothing that was revoked; `load`: a limit of the load. */
-  readonly role: 'ours' | 'limit' | 'peer' | 'load'
+  /**
+   * `limit`: ours without a part of the work, refusing nothing that was revoked; `load`: a limit of the load; `rival`: fast
+   * code for one node that keeps none of our promises.
+   */
+  readonly role: 'ours' | 'limit' | 'peer' | 'rival' | 'load'
   /** What it does with a token that is foreign or revoked. */
   readonly refuses: 'both' | 'foreign' | 'none'
   /** Whom `me` answers: the caller, or always the first. */
@@ -86,6 +89,16 @@ export const contestants: readonly ContestantSpec[] = [
     env: { VARIANT: 'checked', REVOCATION_CHECK: 'database' },
     role: 'ours',
     refuses: 'both',
+  },
+  {
+    ...peer,
+    name: 'hand-written',
+    what: 'a Fastify route, graphql-jit, fast-jwt with its cache, a Set: one node, forgetful, without limits',
+    file: './contestants/hand-written.ts',
+    env: {},
+    needs: [],
+    role: 'rival',
+    packages: ['fastify', 'graphql-jit', 'fast-jwt'],
   },
   {
     ...peer,
