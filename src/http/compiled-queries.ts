@@ -1,6 +1,6 @@
 import { HeaderMap } from '@apollo/server'
-import type { ApolloServerPlugin } from '@apollo/server'
-import { OperationTypeNode, visit } from 'graphql'
+import type { ApolloServerPlugin, GraphQLResponse } from '@apollo/server'
+import { OperationTypeNode, getOperationAST, visit } from 'graphql'
 import type { DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionNode } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
 import { findDemands } from '../graphql/auth-directive.ts'
@@ -8,6 +8,9 @@ import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
 import type { Demand } from '../graphql/demand.ts'
 import { countFields } from '../graphql/document-size.ts'
+import { VariableCheck } from '../graphql/variables.ts'
+import { describeResult } from './graphql-answer.ts'
+import type { DescribedResult, ResultOptions } from './graphql-answer.ts'
 
 export interface CompiledQueriesOptions {
   /** With `@auth` in force: documents are validated against it, and it says what their fields ask of a caller. */
@@ -27,29 +30,38 @@ const MAX_FIELDS = 200
 const COMPILE_INTERVAL_MS = 50
 
 /**
- * Executes queries that come again and again as compiled functions.
+ * Queries that come again and again, as compiled functions.
  *
  * What the fields of a document ask of their caller is asked once, before anything runs; when all of it is met, no
  * guard would refuse, and the unguarded schema answers. Whatever is out of the ordinary is left to Apollo and the guards:
- * mutations, directives, a demand that is not met, and answers with errors, which are made again there.
+ * mutations, directives, variables of a wrong type, and a demand that is not met.
  */
 export function createCompiledQueries(
-  options: CompiledQueriesOptions,
+  queries: CompiledQueries,
+  options: ResultOptions,
 ): ApolloServerPlugin<AuthContext> {
-  const queries = new CompiledQueries(options)
   return {
     async requestDidStart() {
       return {
-        async responseForOperation({ document, operation, request, contextValue }) {
-          const query = isQuery(operation) ? queries.find(document) : null
+        async responseForOperation(requestContext) {
+          const { document, operation, request, source, contextValue } = requestContext
+          const query = isQuery(operation) ? queries.find(document, source) : null
           if (query === null || !(await isEachMet(query.demands, contextValue.auth))) return null
 
-          const singleResult = await query.run(contextValue, request.variables ?? {})
-          if (singleResult.errors) return null
-          return { http: { headers: new HeaderMap() }, body: { kind: 'single', singleResult } }
+          const result = await query.run(contextValue, request.variables ?? {})
+          return toResponse(describeResult(result, options), requestContext.requestIsBatched)
         },
       }
     },
+  }
+}
+
+/** Apollo formats only what it has executed itself. The answers of a batch have one head, which is not theirs. */
+function toResponse({ head, errors, data }: DescribedResult, isBatched: boolean): GraphQLResponse {
+  const headers = new HeaderMap(Object.entries(isBatched ? {} : head.headers))
+  return {
+    http: { status: isBatched ? undefined : head.status, headers },
+    body: { kind: 'single', singleResult: errors ? { errors, data } : { data } },
   }
 }
 
@@ -58,7 +70,11 @@ function isQuery(operation: OperationDefinitionNode | undefined): boolean {
   return operation?.operation === OperationTypeNode.QUERY
 }
 
-async function isEachMet(demands: readonly Demand[], auth: Authentication): Promise<boolean> {
+/** Whether a caller meets all that a document asks; the store is waited for where it has to be. */
+export async function isEachMet(
+  demands: readonly Demand[],
+  auth: Authentication,
+): Promise<boolean> {
   for (const demand of demands) {
     if (auth.isMet(demand)) continue
     // Why not is said by the guard that asks again.
@@ -71,23 +87,44 @@ async function isEachMet(demands: readonly Demand[], auth: Authentication): Prom
   return true
 }
 
-interface CompiledQuery {
+/** A document that is answered without being read again. */
+export interface CompiledQuery {
+  readonly document: DocumentNode
+  readonly operationName: string | null
+  /** What its fields ask of their caller. */
   readonly demands: readonly Demand[]
-  run(context: AuthContext, variables: object): Promise<ExecutionResult> | ExecutionResult
+  /** Whether variables are of the types that the document declares. */
+  takes(variables: Variables): boolean
+  /** Without guards: only when all its demands are met. */
+  run(context: AuthContext, variables: Variables): Promise<ExecutionResult> | ExecutionResult
 }
 
-/** Kept as long as Apollo keeps the parsed document. */
-class CompiledQueries {
+type Variables = Readonly<Record<string, unknown>>
+
+/** Documents that may be found by their text, and the longest such text, in characters. */
+const MAX_TEXTS = 1000
+const MAX_TEXT = 8192
+
+/** The documents that were compiled, for as long as Apollo keeps them parsed. */
+export class CompiledQueries {
   readonly #options: CompiledQueriesOptions
   readonly #queries = new WeakMap<DocumentNode, { uses: number; query?: CompiledQuery | null }>()
+  readonly #byText = new Map<string, CompiledQuery>()
+  readonly #variables: VariableCheck
   #compiledAtMs = -Infinity
 
   constructor(options: CompiledQueriesOptions) {
     this.#options = options
+    this.#variables = new VariableCheck(options.schema)
+  }
+
+  /** @returns `null` when no document of exactly this text is compiled. */
+  findByText(text: string): CompiledQuery | null {
+    return this.#byText.get(text) ?? null
   }
 
   /** @returns `null` when the document is not compiled, or not yet. */
-  find(document: DocumentNode): CompiledQuery | null {
+  find(document: DocumentNode, text: string): CompiledQuery | null {
     const known = this.#queries.get(document) ?? { uses: 0 }
     if (known.query !== undefined) return known.query
 
@@ -96,7 +133,16 @@ class CompiledQueries {
     if (!this.#isWorthwhile(known.uses)) return null
     this.#compiledAtMs = performance.now()
     known.query = this.#compile(document)
+    if (known.query !== null) this.#remember(text, known.query)
     return known.query
+  }
+
+  /** The oldest goes first. */
+  #remember(text: string, query: CompiledQuery): void {
+    if (text.length > MAX_TEXT) return
+    this.#byText.set(text, query)
+    const [oldest] = this.#byText.keys()
+    if (this.#byText.size > MAX_TEXTS) this.#byText.delete(oldest as string)
   }
 
   #isWorthwhile(uses: number): boolean {
@@ -107,10 +153,16 @@ class CompiledQueries {
 
   #compile(document: DocumentNode): CompiledQuery | null {
     if (!isPlain(document)) return null
-    const compiled = compileQuery(this.#options.unguarded, document)
+    const { schema, unguarded } = this.#options
+    const compiled = compileQuery(unguarded, document)
     if (!isCompiledQuery(compiled)) return null
+
+    const operation = getOperationAST(document) as OperationDefinitionNode
     return {
-      demands: findDemands(this.#options.schema, document),
+      document,
+      operationName: operation.name?.value ?? null,
+      demands: findDemands(schema, document),
+      takes: (variables) => this.#variables.findFault(document, operation, variables) === null,
       run: (context, variables) => compiled.query(undefined, context, variables),
     }
   }

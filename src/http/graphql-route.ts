@@ -14,7 +14,7 @@ import type { ServiceContext } from '../graphql/context.ts'
 import { createRootFieldLimit } from '../graphql/root-field-limit.ts'
 import type { LiveConnection } from '../live/live-connection.ts'
 import type { Portcullis } from '../portcullis.ts'
-import { createCompiledQueries } from './compiled-queries.ts'
+import { CompiledQueries, createCompiledQueries } from './compiled-queries.ts'
 import {
   MAX_DOCUMENT_SIZE,
   MAX_DOCUMENT_TOKENS,
@@ -22,9 +22,9 @@ import {
   MAX_VALIDATION_ERRORS,
   createDocumentLimits,
 } from './document-limits.ts'
-import type { DocumentLimits } from './document-limits.ts'
 import { createEventStreams, wantsEventStream } from './event-streams.ts'
 import { BusyError, RequestError } from './faults.ts'
+import type { ResultOptions } from './graphql-answer.ts'
 import { createRequestReader, refuseMalformed } from './graphql-requests.ts'
 import type { LiveOptions } from './live-session.ts'
 import {
@@ -71,11 +71,17 @@ const NOT_OF_A_FOREIGN_PAGE = [
   'authorization',
 ]
 
+/** What a short cut needs to answer as the route does. */
+export interface GraphQLRoute {
+  readonly queries: CompiledQueries
+  readonly result: ResultOptions
+}
+
 /** GraphQL at one path: over HTTP, as server-sent events, and over WebSockets, with the same limits and errors. */
 export async function registerGraphQL(
   app: FastifyInstance,
   options: GraphQLRouteOptions,
-): Promise<void> {
+): Promise<GraphQLRoute> {
   const { portcullis, log, isProduction, maxLiveConnections, trustProxy } = options
   const readIpAddress = trustProxy ? readForwardedAddress : readRemoteAddress
   const documentLimits = createDocumentLimits(MAX_DOCUMENT_SIZE)
@@ -84,7 +90,19 @@ export async function registerGraphQL(
     formatError: createErrorGate(log, { hidesSchema: isProduction }),
   }
 
-  const apollo = createApollo(options, rules, documentLimits)
+  const { revokedTokenStatus } = options
+  const route = {
+    queries: new CompiledQueries(options),
+    result: { formatError: rules.formatError, revokedTokenStatus },
+  }
+
+  const apollo = createApollo(options, rules, [
+    refuseSubscriptions,
+    createRequestReader(options.schema),
+    documentLimits.plugin,
+    createStatusPlugin({ revokedTokenStatus }),
+    createCompiledQueries(route.queries, route.result),
+  ])
   await apollo.start()
   app.addHook('onClose', () => apollo.stop())
   const answerWithJson = fastifyApolloHandler(apollo, {
@@ -129,6 +147,7 @@ export async function registerGraphQL(
       return answerWithEvents(request, reply)
     },
   })
+  return route
 }
 
 interface Rules {
@@ -139,9 +158,9 @@ interface Rules {
 function createApollo(
   options: GraphQLRouteOptions,
   { validationRules, formatError }: Rules,
-  documentLimits: DocumentLimits,
+  plugins: ReadonlyArray<ApolloServerPlugin<ServiceContext>>,
 ): ApolloServer<ServiceContext> {
-  const { schema, unguarded, compileAfter, log, isProduction, revokedTokenStatus } = options
+  const { schema, log, isProduction } = options
   return new ApolloServer<ServiceContext>({
     schema,
     introspection: !isProduction,
@@ -155,15 +174,7 @@ function createApollo(
     validationOptions: { maxErrors: MAX_VALIDATION_ERRORS },
     formatError,
     plugins: [
-      refuseSubscriptions,
-      createRequestReader(schema),
-      documentLimits.plugin,
-      createStatusPlugin({ revokedTokenStatus }),
-      createCompiledQueries({
-        schema,
-        unguarded,
-        ...(compileAfter !== undefined && { compileAfter }),
-      }),
+      ...plugins,
       ApolloServerPluginLandingPageDisabled(),
       // It would wrap every field, for hints that nobody gives here.
       ApolloServerPluginCacheControlDisabled(),
@@ -223,7 +234,7 @@ function readContext(
 ): ServiceContext {
   const ipAddress = readIpAddress(raw)
   return {
-    ...portcullis.context({ authorization: readAuthorization(raw), ipAddress }),
+    auth: portcullis.context({ authorization: readAuthorization(raw), ipAddress }).auth,
     ipAddress,
     userAgent: readUserAgent(raw),
   }

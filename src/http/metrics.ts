@@ -5,6 +5,7 @@ import { countByKind } from '../live/live-connections.ts'
 import type { LiveConnections } from '../live/live-connections.ts'
 import type { LookUp } from '../revocation/loader.ts'
 import type { RevocationReplica } from '../revocation/replica.ts'
+import type { Way } from './fast-lane.ts'
 
 /** Numbers to watch, of one node. */
 export interface Metrics {
@@ -12,6 +13,7 @@ export interface Metrics {
   readonly observeLookUp: (lookUp: LookUp) => void
   readonly observeCut: (why: PortcullisError) => void
   readonly observeShed: () => void
+  readonly observeWay: (way: Way) => void
   /** Has the numbers of open connections read from there. */
   readonly watch: (connections: LiveConnections) => void
 }
@@ -48,6 +50,12 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
     help: 'Requests that were refused because there were more than this node could serve in time',
     registers,
   })
+  const ways = new Counter({
+    name: 'portcullis_graphql_requests_total',
+    help: 'Plain requests to /graphql by the way in which they were answered: fast, or long',
+    labelNames: ['way'],
+    registers,
+  })
   if (replica !== null) registerReplica(registers, replica)
 
   return {
@@ -59,6 +67,7 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
     },
     observeCut: ({ extensions: { code, reason = code } }) => cuts.inc({ reason }),
     observeShed: () => shed.inc(),
+    observeWay: (way) => ways.inc({ way }),
     watch: (connections) => registerConnections(registry, connections),
   }
 }

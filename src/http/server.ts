@@ -9,6 +9,7 @@ import { registerExplorer } from './explorer.ts'
 import { answerErrorsAsGraphQL, answerFault } from './faults.ts'
 import { GRAPHQL_PATH, registerGraphQL } from './graphql-route.ts'
 import type { GraphQLRouteOptions } from './graphql-route.ts'
+import { registerFastLane } from './fast-lane-route.ts'
 import { registerHealth } from './health.ts'
 import { shedLoad } from './load-shedding.ts'
 import { readJsonStrictly } from './json-body.ts'
@@ -29,6 +30,8 @@ export interface ServerOptions extends GraphQLRouteOptions {
   readonly requestTimeoutMs?: number
   /** How many requests may be under way while the event loop has no rest; 500 if not given. */
   readonly maxUnderWay?: number
+  /** Whether queries that come again and again are answered in front of Fastify; they are, if not given. */
+  readonly fastLane?: boolean
   /** How many requests wait for a password to be hashed: that line has a bound of its own. None, if not given. */
   readonly countHashing?: () => number
 }
@@ -77,7 +80,7 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
     exposedHeaders: ['WWW-Authenticate', 'Retry-After'],
     maxAge: 600,
   })
-  shedLoad(app, {
+  const gate = shedLoad(app, {
     ...options,
     path: GRAPHQL_PATH,
     countAside: options.countHashing,
@@ -87,7 +90,8 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   answerErrorsAsGraphQL(app, options.log)
 
   endConnectionsWhenClosing(app)
-  await registerGraphQL(app, options)
+  const route = await registerGraphQL(app, options)
+  if (options.fastLane !== false) registerFastLane(app, options, { ...route, gate })
   registerHealth(app, { revocations: portcullis.revocations, replica })
   registerMetrics(app, metrics)
   app.get('/.well-known/jwks.json', async (_request, reply) => {

@@ -100,10 +100,10 @@ export function createStatusPlugin(options: StatusOptions = {}): ApolloServerPlu
           const anew = wasExecuted ? null : await answerAnew(request, kept)
           if (requestIsBatched || response.body.kind !== 'single') return
           const { data, errors: formatted } = response.body.singleResult
-          const [first] = anew?.errors ?? errors ?? []
-          if ((data !== null && data !== undefined) || !first || !formatted?.[0]) return
+          const failed = anew?.errors ?? errors
+          if ((data !== null && data !== undefined) || !failed || !formatted) return
 
-          setHead(response.http, findOriginal(first), formatted[0], options)
+          setHead(response.http, headOfErrors(failed, formatted, options))
         },
       }
     },
@@ -165,19 +165,30 @@ export function httpHeadOf(
   }
 }
 
-function setHead(
-  http: HTTPGraphQLHead,
-  error: Error | null,
-  { extensions }: GraphQLFormattedError,
+/**
+ * The head of an answer in which nothing was resolved: that of its first error.
+ *
+ * @param formatted - The same errors, as the caller is told them.
+ * @returns `null` when the error is GraphQL's own.
+ */
+export function headOfErrors(
+  errors: readonly unknown[],
+  formatted: readonly GraphQLFormattedError[],
   options: StatusOptions,
-): void {
-  // An error that brings its own status keeps it: Apollo's about persisted queries have no other code.
-  if (extensions?.['code'] === INTERNAL.extensions.code) http.status ??= 500
-  if (!(error instanceof PortcullisError)) return
+): HttpHead | null {
+  const original = findOriginal(errors[0])
+  if (original instanceof PortcullisError) return httpHeadOf(original, options)
+  const isInternal = formatted[0]?.extensions?.['code'] === INTERNAL.extensions.code
+  return isInternal ? INTERNAL_HEAD : null
+}
 
-  const { status, headers } = httpHeadOf(error, options)
-  http.status = status
-  for (const [name, value] of Object.entries(headers)) http.headers.set(name, value)
+const INTERNAL_HEAD: HttpHead = { status: 500, headers: {} }
+
+function setHead(http: HTTPGraphQLHead, head: HttpHead | null): void {
+  // An error that brings its own status keeps it: Apollo's about persisted queries have no other code.
+  if (head === null || (head === INTERNAL_HEAD && http.status !== undefined)) return
+  http.status = head.status
+  for (const [name, value] of Object.entries(head.headers)) http.headers.set(name, value)
 }
 
 /**

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { GraphQLFormattedError } from 'graphql'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { AuthContext } from '../../src/graphql/auth-directive.ts'
-import { createCompiledQueries } from '../../src/http/compiled-queries.ts'
+import { CompiledQueries, createCompiledQueries } from '../../src/http/compiled-queries.ts'
 import { createPortcullis } from '../../src/portcullis.ts'
 import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
 import { createKeyRing } from '../../src/token/keys.ts'
@@ -90,7 +90,9 @@ beforeAll(async () => {
   compiled = new ApolloServer({
     schema,
     plugins: [
-      createCompiledQueries({ schema, unguarded, compileAfter: 0 }),
+      createCompiledQueries(new CompiledQueries({ schema, unguarded, compileAfter: 0 }), {
+        formatError: (formatted) => formatted,
+      }),
       {
         // Asked only where nothing compiled has answered.
         requestDidStart: async () => ({

@@ -1,0 +1,241 @@
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import { execute } from 'graphql'
+import type { ExecutionResult, GraphQLSchema } from 'graphql'
+import type { AuthContext } from '../graphql/auth-directive.ts'
+import { isEachMet } from './compiled-queries.ts'
+import type { CompiledQueries, CompiledQuery } from './compiled-queries.ts'
+import { describeResult } from './graphql-answer.ts'
+import type { ResultOptions } from './graphql-answer.ts'
+import { readPlainHead } from './plain-head.ts'
+import type { PlainHead } from './plain-head.ts'
+
+/** Headers of an answer, names in lower case. */
+export type Headers = Readonly<Record<string, string>>
+
+/** How a request to the path was answered, for statistics. */
+export type Way = 'fast' | 'long'
+
+export interface FastLaneOptions<Context extends AuthContext> {
+  /** Where GraphQL is served; a request with anything behind it goes the long way. */
+  readonly path: string
+  /** With `@auth` in force. */
+  readonly schema: GraphQLSchema
+  /** What the server has parsed, validated, executed and compiled before. */
+  readonly queries: CompiledQueries
+  /** The GraphQL context of a request, as the server makes it. It must cost nothing until it is asked. */
+  readonly context: (request: IncomingMessage, authorization: string | undefined) => Context
+  /** How the server tells errors. */
+  readonly result: ResultOptions
+  /** What the server adds to every answer to a page of this origin; asked once for each origin. */
+  readonly readHeaders: (origin: string | undefined) => Promise<Headers>
+  /** Whether requests may be answered here at the moment: not while the server is closing. */
+  readonly isOpen: () => boolean
+  /** Bounds what is under way. */
+  readonly gate: { hasRoom(): boolean; begin(): void; end(): void }
+  readonly onAnswer: (way: Way) => void
+}
+
+/** A request that may be answered here. */
+interface Arrival {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly head: PlainHead
+}
+
+/** What a request asks for, when the answer to that is compiled. */
+interface HotRequest {
+  readonly query: CompiledQuery
+  readonly variables: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Puts a short cut in front of an HTTP server: queries that come again and again are answered without it.
+ *
+ * It is no second GraphQL server. It answers a plain POST of a document that the server itself has parsed, validated and
+ * executed before, with what the server would have answered, refusals included. Whatever else comes goes the long way,
+ * before anything was done for it.
+ */
+export function openFastLane<Context extends AuthContext>(
+  server: Server,
+  options: FastLaneOptions<Context>,
+): void {
+  const [listener, another] = server.listeners('request') as RequestListener[]
+  if (listener === undefined || another !== undefined) {
+    throw new TypeError('expected a server with one listener of requests')
+  }
+  const lane = new FastLane(options, listener)
+  server.removeAllListeners('request')
+  server.on('request', (request, response) => lane.take(request, response))
+}
+
+class FastLane<Context extends AuthContext> {
+  readonly #options: FastLaneOptions<Context>
+  readonly #listener: RequestListener
+  readonly #headers: AnswerHeaders
+  #arrived: Arrival[] = []
+
+  constructor(options: FastLaneOptions<Context>, listener: RequestListener) {
+    this.#options = options
+    this.#listener = listener
+    this.#headers = new AnswerHeaders(options.readHeaders)
+  }
+
+  take(request: IncomingMessage, response: ServerResponse): void {
+    const head = readPlainHead(request, this.#options.path)
+    if (head === null) {
+      this.#listener(request, response)
+      return
+    }
+    // What arrives in one turn of the event loop is answered together, while its code and data are at hand; and by then
+    // the body of a small request is there, so that nothing has to be listened for.
+    if (this.#arrived.push({ request, response, head }) === 1) setImmediate(this.#answerAll)
+  }
+
+  readonly #answerAll = (): void => {
+    const arrivals = this.#arrived
+    this.#arrived = []
+    for (const arrival of arrivals) this.#answer(arrival)
+  }
+
+  #answer(arrival: Arrival): void {
+    const { request, head } = arrival
+    // The client has gone, and nothing was begun for it.
+    if (request.destroyed) return
+
+    const headers = this.#isOpen() ? this.#headers.find(head.origin) : null
+    const body = headers === null ? null : (request.read() as Buffer | null)
+    const hot = body === null ? null : this.#read(body, head)
+    // Nobody has seen its end yet, so the body can go back.
+    if (body !== null && hot === null) request.unshift(body)
+    if (headers === null || hot === null) {
+      this.#options.onAnswer('long')
+      this.#listener(request, arrival.response)
+      return
+    }
+    this.#options.onAnswer('fast')
+    this.#execute(arrival, headers, hot)
+  }
+
+  #isOpen(): boolean {
+    return this.#options.isOpen() && this.#options.gate.hasRoom()
+  }
+
+  #read(bytes: Buffer, { length }: PlainHead): HotRequest | null {
+    // A body that is slow, or not text: the server waits for the rest, or refuses it.
+    if (bytes.length !== length || !isUtf8(bytes)) return null
+    const body = parseBody(bytes.toString())
+    const query = body && this.#options.queries.findByText(body.query)
+    if (!body || !query) return null
+
+    const { variables, operationName } = body
+    if (operationName !== null && operationName !== query.operationName) return null
+    return query.takes(variables) ? { query, variables } : null
+  }
+
+  /** From here on the request is answered, once. */
+  #execute(arrival: Arrival, headers: readonly string[], hot: HotRequest): void {
+    const { request, response, head } = arrival
+    const { context: createContext, gate } = this.#options
+    gate.begin()
+    response.once('close', () => gate.end())
+
+    const context = createContext(request, head.authorization)
+    const { query, variables } = hot
+    const isMet = query.demands.every((demand) => context.auth.isMet(demand))
+    const result = isMet ? query.run(context, variables) : this.#ask(context, hot)
+    if (!(result instanceof Promise)) return this.#send(arrival, headers, result)
+    result.then(
+      (value) => this.#send(arrival, headers, value),
+      (error: unknown) => this.#send(arrival, headers, { errors: [error as never] }),
+    )
+  }
+
+  /** What is not met at once may be met when the store has answered; if it is not, the guards say why. */
+  async #ask(context: Context, { query, variables }: HotRequest): Promise<ExecutionResult> {
+    if (await isEachMet(query.demands, context.auth)) return query.run(context, variables)
+    return execute({
+      schema: this.#options.schema,
+      document: query.document,
+      contextValue: context,
+      variableValues: variables,
+    })
+  }
+
+  #send({ response, head }: Arrival, headers: readonly string[], result: ExecutionResult): void {
+    const described = describeResult(result, this.#options.result)
+    const { errors, data } = described
+    // As Apollo Server writes it.
+    const body = `${JSON.stringify(errors ? { errors, data } : { data })}\n`
+    response.writeHead(described.head.status, [
+      'content-type',
+      head.mediaType,
+      'content-length',
+      String(Buffer.byteLength(body)),
+      ...headers,
+      ...Object.entries(described.head.headers).flat(),
+    ])
+    response.end(body)
+  }
+}
+
+interface PlainBody {
+  readonly query: string
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly operationName: string | null
+}
+
+/** Member names that the server refuses wherever they stand, and an escape that may spell one. */
+const SUSPICIOUS = /__proto__|constructor|\\u/
+
+function parseBody(text: string): PlainBody | null {
+  if (SUSPICIOUS.test(text)) return null
+  const body = parseObject(text)
+  if (body === null) return null
+  for (const name in body) {
+    if (name !== 'query' && name !== 'variables' && name !== 'operationName') return null
+  }
+
+  const { query, variables = null, operationName = null } = body
+  if (typeof query !== 'string') return null
+  if (operationName !== null && typeof operationName !== 'string') return null
+  if (typeof variables !== 'object' || Array.isArray(variables)) return null
+  return { query, variables: (variables ?? {}) as PlainBody['variables'], operationName }
+}
+
+function parseObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && !Array.isArray(value)
+      ? (value as Record<string, unknown> | null)
+      : null
+  } catch {
+    return null
+  }
+}
+
+/** Origins whose answers are remembered; more are made up by strangers. */
+const MAX_ORIGINS = 100
+
+/** What the server adds to its answers, as names and values in turn, learned once for each origin. */
+class AnswerHeaders {
+  readonly #read: FastLaneOptions<AuthContext>['readHeaders']
+  readonly #byOrigin = new Map<string | undefined, readonly string[] | null>()
+
+  constructor(read: FastLaneOptions<AuthContext>['readHeaders']) {
+    this.#read = read
+  }
+
+  /** @returns `null` while it is not known. */
+  find(origin: string | undefined): readonly string[] | null {
+    const known = this.#byOrigin.get(origin)
+    if (known !== undefined) return known
+    if (this.#byOrigin.size < MAX_ORIGINS) void this.#learn(origin)
+    return null
+  }
+
+  async #learn(origin: string | undefined): Promise<void> {
+    this.#byOrigin.set(origin, null)
+    this.#byOrigin.set(origin, Object.entries(await this.#read(origin)).flat())
+  }
+}
