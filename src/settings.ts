@@ -41,6 +41,8 @@ export interface Settings {
   /** How far behind this node's replica may be, in milliseconds; `null`: every check reads the database. */
   readonly maxStalenessMs: number | null
   readonly revokedTokenStatus: 401 | 403
+  /** Whether queries that come again and again are answered in front of the HTTP framework. */
+  readonly fastLane: boolean
   readonly journalRetentionDays: number
   /** 0: this node does not sweep. */
   readonly sweepIntervalSeconds: number
@@ -99,6 +101,7 @@ const environment = z.object({
     .default('database'),
   REVOCATION_MAX_STALENESS_MS: wholeNumber(1000, 50, 60_000),
   REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
+  FAST_LANE: z.enum(['on', 'off'], 'expected on or off').default('on'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
   SWEEP_INTERVAL: wholeNumber(60, 0, DAY_SECONDS),
   CORS_ORIGINS: list().refine(
@@ -183,6 +186,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     adminPassword: env.ADMIN_PASSWORD ?? null,
     maxStalenessMs: env.REVOCATION_CHECK === 'replica' ? env.REVOCATION_MAX_STALENESS_MS : null,
     revokedTokenStatus: env.REVOKED_TOKEN_STATUS === '403' ? 403 : 401,
+    fastLane: env.FAST_LANE === 'on',
     journalRetentionDays: env.JOURNAL_RETENTION_DAYS,
     sweepIntervalSeconds: env.SWEEP_INTERVAL,
     corsOrigins: isProduction ? env.CORS_ORIGINS : [APOLLO_SANDBOX, ...env.CORS_ORIGINS],

@@ -71,6 +71,7 @@ describe('readSettings', () => {
       adminPassword: null,
       maxStalenessMs: null,
       revokedTokenStatus: 401,
+      fastLane: true,
       journalRetentionDays: 90,
       sweepIntervalSeconds: 60,
       corsOrigins: ['https://studio.apollographql.com'],
@@ -140,7 +141,7 @@ describe('readSettings', () => {
       REFRESH_LOST_ANSWER
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
       REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
-      ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS
+      ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS FAST_LANE
       JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
       .trim()
       .split(/\s+/)
@@ -186,6 +187,8 @@ describe('readSettings', () => {
     ['REVOCATION_MAX_STALENESS_MS', '200', 'maxStalenessMs', null],
     ['REVOKED_TOKEN_STATUS', '401', 'revokedTokenStatus', 401],
     ['REVOKED_TOKEN_STATUS', '403', 'revokedTokenStatus', 403],
+    ['FAST_LANE', 'off', 'fastLane', false],
+    ['FAST_LANE', 'on', 'fastLane', true],
     ['JOURNAL_RETENTION_DAYS', '365', 'journalRetentionDays', 365],
     ['SWEEP_INTERVAL', '5', 'sweepIntervalSeconds', 5],
     ['SWEEP_INTERVAL', '0', 'sweepIntervalSeconds', 0],
@@ -235,6 +238,7 @@ describe('readSettings', () => {
     ['REVOCATION_MAX_STALENESS_MS', '1s', 'a whole number from 50 to 60000'],
     ['REVOKED_TOKEN_STATUS', '400', '401 or 403'],
     ['REVOKED_TOKEN_STATUS', '401 ', '401 or 403'],
+    ['FAST_LANE', 'true', 'on or off'],
     ['TRUST_PROXY', 'yes', 'true or false'],
     ['TRUST_PROXY', '1', 'true or false'],
     ['LOG_LEVEL', 'verbose', 'fatal, error, warn, info, debug or silent'],

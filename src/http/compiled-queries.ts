@@ -126,6 +126,8 @@ export class CompiledQueries {
   /** @returns `null` when the document is not compiled, or not yet. */
   find(document: DocumentNode, text: string): CompiledQuery | null {
     const known = this.#queries.get(document) ?? { uses: 0 }
+    // Again, because others may have taken its place.
+    if (known.query) this.#remember(text, known.query)
     if (known.query !== undefined) return known.query
 
     this.#queries.set(document, known)

@@ -1,17 +1,13 @@
-import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
-import { execute } from 'graphql'
+import { GraphQLError, execute } from 'graphql'
 import type { ExecutionResult, GraphQLSchema } from 'graphql'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import { isEachMet } from './compiled-queries.ts'
 import type { CompiledQueries, CompiledQuery } from './compiled-queries.ts'
 import { describeResult } from './graphql-answer.ts'
 import type { ResultOptions } from './graphql-answer.ts'
-import { readPlainHead } from './plain-head.ts'
-import type { PlainHead } from './plain-head.ts'
-
-/** Headers of an answer, names in lower case. */
-export type Headers = Readonly<Record<string, string>>
+import { parsePlainBody, readPlainHead } from './plain-request.ts'
+import type { PlainHead } from './plain-request.ts'
 
 /** How a request to the path was answered, for statistics. */
 export type Way = 'fast' | 'long'
@@ -27,8 +23,11 @@ export interface FastLaneOptions<Context extends AuthContext> {
   readonly context: (request: IncomingMessage, authorization: string | undefined) => Context
   /** How the server tells errors. */
   readonly result: ResultOptions
-  /** What the server adds to every answer to a page of this origin; asked once for each origin. */
-  readonly readHeaders: (origin: string | undefined) => Promise<Headers>
+  /**
+   * What the server adds to every answer to a page of this origin: names and values in turn. Asked once for each origin,
+   * or again when it throws.
+   */
+  readonly readHeaders: (origin: string | undefined) => Promise<readonly string[]>
   /** Whether requests may be answered here at the moment: not while the server is closing. */
   readonly isOpen: () => boolean
   /** Bounds what is under way. */
@@ -122,9 +121,8 @@ class FastLane<Context extends AuthContext> {
   }
 
   #read(bytes: Buffer, { length }: PlainHead): HotRequest | null {
-    // A body that is slow, or not text: the server waits for the rest, or refuses it.
-    if (bytes.length !== length || !isUtf8(bytes)) return null
-    const body = parseBody(bytes.toString())
+    // A slow body: the server waits for the rest.
+    const body = bytes.length === length ? parsePlainBody(bytes) : null
     const query = body && this.#options.queries.findByText(body.query)
     if (!body || !query) return null
 
@@ -135,20 +133,32 @@ class FastLane<Context extends AuthContext> {
 
   /** From here on the request is answered, once. */
   #execute(arrival: Arrival, headers: readonly string[], hot: HotRequest): void {
-    const { request, response, head } = arrival
-    const { context: createContext, gate } = this.#options
+    const { gate } = this.#options
+    const answer = (result: ExecutionResult): void => {
+      gate.end()
+      this.#send(arrival, headers, result)
+    }
     gate.begin()
-    response.once('close', () => gate.end())
+    const result = this.#attempt(arrival, hot)
+    if (result instanceof Promise) {
+      void result.then(answer, (error: unknown) => answer(failed(error)))
+    } else answer(result)
+  }
 
-    const context = createContext(request, head.authorization)
+  /** Never throws: what arrived in the same turn must not suffer. */
+  #attempt(arrival: Arrival, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
+    try {
+      return this.#run(arrival, hot)
+    } catch (error) {
+      return failed(error)
+    }
+  }
+
+  #run({ request, head }: Arrival, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
+    const context = this.#options.context(request, head.authorization)
     const { query, variables } = hot
     const isMet = query.demands.every((demand) => context.auth.isMet(demand))
-    const result = isMet ? query.run(context, variables) : this.#ask(context, hot)
-    if (!(result instanceof Promise)) return this.#send(arrival, headers, result)
-    result.then(
-      (value) => this.#send(arrival, headers, value),
-      (error: unknown) => this.#send(arrival, headers, { errors: [error as never] }),
-    )
+    return isMet ? query.run(context, variables) : this.#ask(context, hot)
   }
 
   /** What is not met at once may be met when the store has answered; if it is not, the guards say why. */
@@ -163,55 +173,34 @@ class FastLane<Context extends AuthContext> {
   }
 
   #send({ response, head }: Arrival, headers: readonly string[], result: ExecutionResult): void {
-    const described = describeResult(result, this.#options.result)
-    const { errors, data } = described
-    // As Apollo Server writes it.
-    const body = `${JSON.stringify(errors ? { errors, data } : { data })}\n`
-    response.writeHead(described.head.status, [
+    const { status, own, body } = this.#describe(result)
+    response.writeHead(status, [
       'content-type',
       head.mediaType,
       'content-length',
       String(Buffer.byteLength(body)),
       ...headers,
-      ...Object.entries(described.head.headers).flat(),
+      ...own,
     ])
     response.end(body)
   }
-}
 
-interface PlainBody {
-  readonly query: string
-  readonly variables: Readonly<Record<string, unknown>>
-  readonly operationName: string | null
-}
-
-/** Member names that the server refuses wherever they stand, and an escape that may spell one. */
-const SUSPICIOUS = /__proto__|constructor|\\u/
-
-function parseBody(text: string): PlainBody | null {
-  if (SUSPICIOUS.test(text)) return null
-  const body = parseObject(text)
-  if (body === null) return null
-  for (const name in body) {
-    if (name !== 'query' && name !== 'variables' && name !== 'operationName') return null
+  #describe(result: ExecutionResult): { status: number; own: string[]; body: string } {
+    try {
+      const { head, errors, data } = describeResult(result, this.#options.result)
+      // As Apollo Server writes it.
+      const body = `${JSON.stringify(errors ? { errors, data } : { data })}\n`
+      return { status: head.status, own: Object.entries(head.headers).flat(), body }
+    } catch (error) {
+      // A scalar that has no JSON.
+      return this.#describe(failed(error))
+    }
   }
-
-  const { query, variables = null, operationName = null } = body
-  if (typeof query !== 'string') return null
-  if (operationName !== null && typeof operationName !== 'string') return null
-  if (typeof variables !== 'object' || Array.isArray(variables)) return null
-  return { query, variables: (variables ?? {}) as PlainBody['variables'], operationName }
 }
 
-function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && !Array.isArray(value)
-      ? (value as Record<string, unknown> | null)
-      : null
-  } catch {
-    return null
-  }
+function failed(error: unknown): ExecutionResult {
+  const originalError = error instanceof Error ? error : new Error(String(error))
+  return { errors: [new GraphQLError(originalError.message, { originalError })] }
 }
 
 /** Origins whose answers are remembered; more are made up by strangers. */
@@ -236,6 +225,11 @@ class AnswerHeaders {
 
   async #learn(origin: string | undefined): Promise<void> {
     this.#byOrigin.set(origin, null)
-    this.#byOrigin.set(origin, Object.entries(await this.#read(origin)).flat())
+    try {
+      this.#byOrigin.set(origin, await this.#read(origin))
+    } catch {
+      // An answer that is not as usual teaches nothing: the next request tries again.
+      this.#byOrigin.delete(origin)
+    }
   }
 }

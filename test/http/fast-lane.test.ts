@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
@@ -103,7 +104,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
       arbitrary: fc.constantFrom({ text: 'x', more: { __proto__: 1 } }, { text: null }),
     },
   )
-  const headers = fc.constantFrom<Record<string, string>[]>(
+  const headers = fc.constantFrom<Array<Record<string, string>>>(
     {},
     { accept: '*/*' },
     { accept: 'application/graphql-response+json, application/json;q=0.9' },
@@ -116,6 +117,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
     { 'user-agent': 'x'.repeat(600) },
     { connection: 'close' },
     { host: 'not a host' },
+    { connection: 'upgrade', upgrade: 'h2c' },
   )
 
   // Q39, Q41, Q45, Q46
@@ -174,7 +176,6 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
     ['a wish for pictures', { accept: 'image/png' }],
     ['a host that is none', { host: 'a b' }],
     ['no host', { host: '' }],
-    ['another protocol to go on with', { connection: 'upgrade', upgrade: 'h2c' }],
     ['two tokens', { Authorization: 'Bearer x' }],
     ['two hosts', { Host: 'elsewhere' }],
     ['a network to be asked about', { 'access-control-request-private-network': 'true' }],
@@ -236,7 +237,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
     for (const cut of [1, 20, bytes.length - HOT.length, bytes.length - 3]) {
       const connection = new RawConnection(lane.url)
       connection.write(bytes.subarray(0, cut))
-      await new Promise((resolve) => setTimeout(resolve, 30))
+      await sleep(30)
       connection.write(bytes.subarray(cut))
       expect(await connection.read()).toMatchObject({ status: 200 })
       // The connection goes on.
@@ -254,7 +255,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
     for (let cut = 1; cut <= bytes.length; cut += 7) {
       const connection = new RawConnection(lane.url)
       connection.write(bytes.subarray(0, cut))
-      await new Promise((resolve) => setImmediate(resolve))
+      await nextTurn()
       connection.destroy()
     }
     await expectTheSame(bytes)
@@ -286,6 +287,28 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
     const before = await countFast(lane)
     await expectTheSame(Buffer.from(asUser(HOT).toString().replace('HTTP/1.1', 'HTTP/1.0')))
     expect((await countFast(lane)) - before).toBe(0)
+  })
+
+  // Q04
+  it('says that a check cannot be made, as the long way does', async () => {
+    await makeHot()
+    const { findFor } = portcullis.revocations
+    const rulesOut = portcullis.revocations.rulesOut
+    Object.assign(portcullis.revocations, {
+      rulesOut: () => false,
+      findFor: async () => {
+        throw new Error('no database')
+      },
+    })
+    try {
+      const before = await countFast(lane)
+      const { status, headers: head } = await expectTheSame(asUser(HOT))
+      expect(status).toBe(503)
+      expect(head.some((line) => line.startsWith('retry-after'))).toBe(true)
+      expect((await countFast(lane)) - before).toBe(1)
+    } finally {
+      Object.assign(portcullis.revocations, { findFor, rulesOut })
+    }
   })
 
   // Q01

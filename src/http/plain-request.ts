@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 
 /** What the lane needs of the head of a request in which nothing is out of the ordinary. */
@@ -113,4 +114,42 @@ function isHost(host: string): boolean {
   if (!URL.canParse(`http://${host}/`)) return false
   if (hosts.size < 100) hosts.add(host)
   return true
+}
+
+/** The body of a request for one operation, without extensions. */
+export interface PlainBody {
+  readonly query: string
+  readonly variables: Readonly<Record<string, unknown>>
+  readonly operationName: string | null
+}
+
+/** Member names that the server refuses wherever they stand, and the escape that may spell one. */
+const SUSPICIOUS = /__proto__|constructor|\\u/
+
+/** @returns `null` when it is anything else, or not sure to be that. */
+export function parsePlainBody(bytes: Buffer): PlainBody | null {
+  if (!isUtf8(bytes)) return null
+  const text = bytes.toString()
+  const body = SUSPICIOUS.test(text) ? null : parseObject(text)
+  if (body === null) return null
+  for (const name in body) {
+    if (name !== 'query' && name !== 'variables' && name !== 'operationName') return null
+  }
+
+  const { query, variables = null, operationName = null } = body
+  if (typeof query !== 'string') return null
+  if (operationName !== null && typeof operationName !== 'string') return null
+  if (typeof variables !== 'object' || Array.isArray(variables)) return null
+  return { query, variables: (variables ?? {}) as PlainBody['variables'], operationName }
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && !Array.isArray(value)
+      ? (value as Record<string, unknown> | null)
+      : null
+  } catch {
+    return null
+  }
 }
