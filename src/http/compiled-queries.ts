@@ -46,9 +46,12 @@ export function createCompiledQueries(
         async responseForOperation(requestContext) {
           const { document, operation, request, source, contextValue } = requestContext
           const query = isQuery(operation) ? queries.find(document, source) : null
-          if (query === null || !(await isEachMet(query.demands, contextValue.auth))) return null
+          const { variables = {} } = request
+          if (!query?.takes(variables)) return null
+          if (!(await isEachMet(query.demands, contextValue.auth))) return null
 
-          const result = await query.run(contextValue, request.variables ?? {})
+          const result = await query.run(contextValue, variables)
+          if (result === null) return null
           return toResponse(describeResult(result, options), requestContext.requestIsBatched)
         },
       }
@@ -95,8 +98,13 @@ export interface CompiledQuery {
   readonly demands: readonly Demand[]
   /** Whether variables are of the types that the document declares. */
   takes(variables: Variables): boolean
-  /** Without guards: only when all its demands are met. */
-  run(context: AuthContext, variables: Variables): Promise<ExecutionResult> | ExecutionResult
+  /**
+   * Without guards: only when all its demands are met.
+   *
+   * @returns `null` when nothing ran, because the compiler reads some variables (a default in a place that takes no `null`)
+   * in a way of its own.
+   */
+  run(context: AuthContext, variables: Variables): Promise<ExecutionResult> | ExecutionResult | null
 }
 
 type Variables = Readonly<Record<string, unknown>>
@@ -165,7 +173,10 @@ export class CompiledQueries {
       operationName: operation.name?.value ?? null,
       demands: findDemands(schema, document),
       takes: (variables) => this.#variables.findFault(document, operation, variables) === null,
-      run: (context, variables) => compiled.query(undefined, context, variables),
+      run: (context, variables) => {
+        const result = compiled.query(undefined, context, variables)
+        return result instanceof Promise || 'data' in result ? result : null
+      },
     }
   }
 }

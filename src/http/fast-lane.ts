@@ -158,18 +158,22 @@ class FastLane<Context extends AuthContext> {
     const context = this.#options.context(request, head.authorization)
     const { query, variables } = hot
     const isMet = query.demands.every((demand) => context.auth.isMet(demand))
-    return isMet ? query.run(context, variables) : this.#ask(context, hot)
+    if (!isMet) return this.#ask(context, hot)
+    return query.run(context, variables) ?? this.#guarded(context, hot)
   }
 
-  /** What is not met at once may be met when the store has answered; if it is not, the guards say why. */
-  async #ask(context: Context, { query, variables }: HotRequest): Promise<ExecutionResult> {
-    if (await isEachMet(query.demands, context.auth)) return query.run(context, variables)
-    return execute({
-      schema: this.#options.schema,
-      document: query.document,
-      contextValue: context,
-      variableValues: variables,
-    })
+  /** What is not met at once may be met when the store has answered. */
+  async #ask(context: Context, hot: HotRequest): Promise<ExecutionResult> {
+    const { query, variables } = hot
+    const isMet = await isEachMet(query.demands, context.auth)
+    return (isMet ? await query.run(context, variables) : null) ?? this.#guarded(context, hot)
+  }
+
+  /** The guards say why a request is refused, and to which of its fields. */
+  async #guarded(context: Context, { query, variables }: HotRequest): Promise<ExecutionResult> {
+    const { schema } = this.#options
+    const { document } = query
+    return execute({ schema, document, contextValue: context, variableValues: variables })
   }
 
   #send({ response, head }: Arrival, headers: readonly string[], result: ExecutionResult): void {

@@ -129,6 +129,7 @@ export const variedDocuments = fc
       'query Named',
       'query ($text: String!, $times: Int)',
       'query Named($text: String!, $times: Int)',
+      'query ($text: String = "by default", $times: Int)',
     ),
   )
   .map(([all, head]) => {
