@@ -69,10 +69,14 @@ async function overload(service: TestService, token: string, origin?: string): P
   const answers: Answer[] = []
   while (countOf(answers, 503) === 0 && answers.length < 20_000) {
     const given = origin === undefined ? {} : { origin }
-    answers.push(...(await crowd(service, token, { clients: 400, forMs: 3000, ...given })))
+    const some = await crowd(service, token, { clients: 400, forMs: 3000, ...given })
+    answers.push(...some.filter(({ body }) => !body.includes(UNCHECKED)))
   }
   return answers
 }
+
+/** A 503 of another kind: on a busy machine the database may answer a check too late. */
+const UNCHECKED = '"REVOCATION_UNAVAILABLE"'
 
 const countOf = (answers: readonly Answer[], status: number): number =>
   answers.filter((answer) => answer.status === status).length
