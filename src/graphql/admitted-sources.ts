@@ -1,4 +1,5 @@
 import type { OperationDefinitionNode } from 'graphql'
+import { awaitOut } from '../call-out.ts'
 import type { Authentication } from './authentication.ts'
 
 /** What ends the sources of events that one caller's operations were given. */
@@ -31,8 +32,8 @@ export function admitSource<Event>(
 
   function end(): void {
     forget()
-    // What the source makes of its end is of no interest any more, and may never come.
-    void close().catch(() => undefined)
+    // The source may never come to its end.
+    void close()
     for (const answer of waiting) answer()
   }
 
@@ -41,8 +42,9 @@ export function admitSource<Event>(
     endings.get(auth)?.delete(ending)
   }
 
+  /** Servers do not wait for it, so it must not fail. */
   async function close(): Promise<IteratorResult<Event>> {
-    return (await events.return?.()) ?? OVER
+    return (await awaitOut(async () => events.return?.())) ?? OVER
   }
 
   async function findNext(): Promise<IteratorResult<Event>> {

@@ -1,5 +1,6 @@
 import type { IResolvers } from '@graphql-tools/utils'
 import { Bell } from '../bell.ts'
+import { callOut } from '../call-out.ts'
 import { RevocationUnavailableError } from '../errors.ts'
 import { LiveOperation } from '../live/live-connection.ts'
 import type { LiveConnection } from '../live/live-connection.ts'
@@ -147,7 +148,7 @@ function followJournal(
         if (events.length < LINES_A_READ) await news.wait(READ_INTERVAL_MS)
       }
     } finally {
-      unwatch()
+      callOut(unwatch)
     }
   })
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { callOut } from '../call-out.ts'
 import type { PortcullisError } from '../errors.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { Token } from '../token/claims.ts'
@@ -6,7 +7,7 @@ import type { Token } from '../token/claims.ts'
 /** A WebSocket carries any number of operations, an event stream one. */
 export type LiveConnectionKind = 'WEBSOCKET' | 'EVENT_STREAM'
 
-/** What carries a connection. Its methods do not throw, and do nothing once it is closed. */
+/** What carries a connection. Its methods do nothing once it is closed; what they throw is a warning. */
 export interface Transport {
   /** Tells the client that its token expires soon. */
   announceExpiry(expiresAt: Date): void
@@ -42,7 +43,10 @@ export class LiveConnection {
   constructor(number: number, { kind, transport, ipAddress, userAgent }: LiveConnectionOptions) {
     this.number = number
     this.kind = kind
-    this.transport = transport
+    this.transport = {
+      announceExpiry: (expiresAt) => callOut(() => transport.announceExpiry(expiresAt)),
+      end: (why) => callOut(() => transport.end(why)),
+    }
     this.ipAddress = ipAddress
     this.userAgent = userAgent
   }

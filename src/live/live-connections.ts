@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { callOut } from '../call-out.ts'
 import { TokenExpiredError, TokenRevokedError } from '../errors.ts'
 import type { PortcullisError } from '../errors.ts'
 import { EVERYONE_KEY, keyOfEntry, keysOfToken } from '../revocation/key.ts'
@@ -114,7 +115,7 @@ export class LiveConnections {
     if (connection.ending || !this.#connections.has(connection)) return
     connection.ending = why
     this.#endings.add(connection)
-    this.#options.onCut?.(why)
+    callOut(() => this.#options.onCut?.(why))
   }
 
   /** Forgets a connection that was closed. */
@@ -127,8 +128,9 @@ export class LiveConnections {
     for (const operation of connection.operations) operation.tell(null)
 
     if (this.#connections.size > 0) return
-    this.#unwatch?.()
+    const unwatch = this.#unwatch
     this.#unwatch = null
+    callOut(() => unwatch?.())
   }
 
   #cutWhatItHits(revocation: Revocation): void {
@@ -143,7 +145,7 @@ export class LiveConnections {
 
     if (count === 0) return
     const hit = describeRevocation(revocation)
-    this.#options.log?.({ event: 'connections_cut', ...hit, connections: count })
+    callOut(() => this.#options.log?.({ event: 'connections_cut', ...hit, connections: count }))
   }
 
   #findCandidates(revocation: Revocation): Iterable<LiveConnection> {
