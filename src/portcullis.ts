@@ -42,7 +42,8 @@ export interface PortcullisOptions extends Pick<
   /** The same database for every node. */
   readonly store: RevocationStore
   /**
-   * How long an access token lives, in seconds, and the longest that one may; the same on every node.
+   * How long an access token lives, in seconds, and the longest that one may; the same on every node. When it is lowered,
+   * tokens that were issued for longer are `TOKEN_EXPIRED` at once.
    *
    * Never more than the store's `maxTokenLifetimeSeconds`, because the store forgets a revocation when the last token
    * that it can hit has expired.
@@ -178,6 +179,9 @@ export interface Portcullis {
 
 const SWEEP_INTERVAL_MS = 60_000
 
+/** Nobody's tokens have ever lived longer than a year; one that says so was not issued in earnest. */
+const FORMER_LIFETIME_SECONDS = 366 * 24 * 60 * 60
+
 /**
  * Puts the parts together for one node. It opens nothing, so there is nothing to close.
  *
@@ -203,6 +207,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     issuer,
     audience,
     maxLifetimeSeconds: tokenLifetimeSeconds,
+    formerLifetimeSeconds: FORMER_LIFETIME_SECONDS,
     now: () => store.now(),
   })
   const sign = createTokenSigner({ keys, issuer, audience, lifetimeSeconds: tokenLifetimeSeconds })

@@ -24,6 +24,13 @@ export interface ClaimRules {
   readonly audience: string
   /** The longest `exp - iat` accepted, in seconds. */
   readonly maxLifetimeSeconds: number
+  /**
+   * The longest `exp - iat` that was ever accepted, in seconds: a token that lives longer than one may today is expired,
+   * not invalid, so that its client refreshes it.
+   *
+   * @defaultValue `maxLifetimeSeconds`
+   */
+  readonly formerLifetimeSeconds?: number
 }
 
 /**
@@ -62,8 +69,9 @@ export function readClaims(
   if (!Array.isArray(roles) || roles.length > 64 || !roles.every(isName)) return 'roles is no list'
 
   if (exp <= iat) return 'exp is not after iat'
-  // A millisecond more, because neither number need be exact in binary.
-  if (exp - iat > rules.maxLifetimeSeconds + 0.001) return 'exp is too far from iat'
+  const { maxLifetimeSeconds, formerLifetimeSeconds = maxLifetimeSeconds } = rules
+  const longest = Math.max(maxLifetimeSeconds, formerLifetimeSeconds)
+  if (livesLonger({ issuedAt: iat, expiresAt: exp }, longest)) return 'exp is too far from iat'
   if (isIssuedInFuture(iat, now)) return 'iat is in the future'
   if (nbf !== undefined && nbf > now + MAX_CLOCK_SKEW_SECONDS) return 'nbf is in the future'
   // Nobody signs in after the token that says so was issued.
@@ -79,6 +87,15 @@ export function readClaims(
     ...(authTime !== undefined && { authenticatedAt: authTime }),
     roles: Object.freeze(roles),
   }
+}
+
+/** Whether a token was issued for more than so many seconds. */
+export function livesLonger(
+  { issuedAt, expiresAt }: Pick<TokenClaims, 'issuedAt' | 'expiresAt'>,
+  seconds: number,
+): boolean {
+  // A millisecond more, because neither number need be exact in binary.
+  return expiresAt - issuedAt > seconds + 0.001
 }
 
 /** @param iat - Seconds since the epoch, as `now`. */

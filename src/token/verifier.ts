@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { TokenExpiredError, TokenInvalidError } from '../errors.ts'
-import { isIssuedInFuture, readClaims } from './claims.ts'
+import { isIssuedInFuture, livesLonger, readClaims } from './claims.ts'
 import type { ClaimRules, Token } from './claims.ts'
 import type { Key, KeyRing } from './keys.ts'
 import { VerifiedTokens } from './verified-tokens.ts'
@@ -61,8 +61,10 @@ export class TokenVerifier {
     return this.#read(text)
   }
 
+  /** Whether its time is over, or it was issued for longer than a token may live today. */
   isExpired(token: Token): boolean {
-    return token.expiresAt <= this.#options.now()
+    const { now, maxLifetimeSeconds } = this.#options
+    return token.expiresAt <= now() || livesLonger(token, maxLifetimeSeconds)
   }
 
   /** How long ago the person proved to be there, in seconds; for ever, when the token does not say. */
