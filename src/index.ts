@@ -21,7 +21,7 @@ export type {
 
 // Tokens
 export { MAX_CLOCK_SKEW_SECONDS } from './token/claims.ts'
-export type { ClaimRules, Token, TokenClaims } from './token/claims.ts'
+export type { ClaimRules, Installation, Token, TokenClaims } from './token/claims.ts'
 export { readBearerToken } from './token/bearer.ts'
 export { createKeyRing, publicJwks } from './token/keys.ts'
 export type { Algorithm, Key, KeyRing, KeyRingOptions } from './token/keys.ts'

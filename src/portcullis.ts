@@ -22,7 +22,7 @@ import type { RevocationStore } from './revocation/store.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 import type { SecurityLog } from './security-event.ts'
-import type { Token } from './token/claims.ts'
+import type { Installation, Token } from './token/claims.ts'
 import type { KeyRing } from './token/keys.ts'
 import { createTokenSigner } from './token/signer.ts'
 import type { SignedToken, TokenGrant, TokenSigner } from './token/signer.ts'
@@ -51,6 +51,14 @@ export interface PortcullisOptions extends Pick<
    * @defaultValue the store's `maxTokenLifetimeSeconds`: 900 (15 minutes), unless the store was told otherwise
    */
   readonly tokenLifetimeSeconds?: number
+  /**
+   * The database that tokens belong to: put into their `db`, and required of it, so that another installation with the
+   * same keys and names, such as a copy for tests, takes none of them. Tokens without `db` are accepted when they were
+   * issued within a day of its `since`.
+   *
+   * @defaultValue none: `db` is not looked at
+   */
+  readonly installation?: Installation | undefined
   /** Told who signed out, who revoked what, and whose revoked token was refused. */
   readonly log?: SecurityLog | undefined
   /** Told of every look-up in the store, for statistics. */
@@ -208,9 +216,16 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     audience,
     maxLifetimeSeconds: tokenLifetimeSeconds,
     formerLifetimeSeconds: FORMER_LIFETIME_SECONDS,
+    installation: options.installation,
     now: () => store.now(),
   })
-  const sign = createTokenSigner({ keys, issuer, audience, lifetimeSeconds: tokenLifetimeSeconds })
+  const sign = createTokenSigner({
+    keys,
+    issuer,
+    audience,
+    lifetimeSeconds: tokenLifetimeSeconds,
+    installation: options.installation,
+  })
   const check = createRevocationCheck(store, { onLookUp: options.onLookUp })
   const rulesOut = (token: Token): boolean => store.rulesOut?.(token) ?? false
 

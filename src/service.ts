@@ -11,10 +11,11 @@ import type { NewAdmin } from './account/first-admin.ts'
 import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
 import { inspect } from './database/inspect.ts'
+import { readInstallation } from './database/installation.ts'
 import { migrate } from './database/migrate.ts'
 import { assertJournal } from './database/pooler.ts'
 import { warmPool } from './database/warm-pool.ts'
-import { BadInputError } from './errors.ts'
+import { BadInputError, RevocationUnavailableError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
 import { assertCanListen, listen } from './http/listen.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -30,6 +31,7 @@ import type { SecurityLog } from './security-event.ts'
 import { SessionEnder } from './session/session-ender.ts'
 import { createSessionKeeper } from './session/session-keeper.ts'
 import { Sessions } from './session/sessions.ts'
+import { DEFAULT_ISSUER } from './settings.ts'
 import type { Settings } from './settings.ts'
 import { StartError } from './start-error.ts'
 import { createKeyRing } from './token/keys.ts'
@@ -69,6 +71,10 @@ const HASHING = {
   maxWaiting: 500,
   maxWaitMs: 30_000,
 }
+
+/** Release 0.3 refuses to start without: docs/decisions/one-database.md. */
+const ISSUER_WARNING =
+  'JWT_ISSUER is not set: name this installation (its URL, for instance), so that no other one takes its tokens; from 0.3 on production does not start without it'
 
 /** How long the database has for its first answer, in milliseconds: it or the machine may be busy with its own start. */
 const FIRST_ANSWER_MS = 10_000
@@ -116,6 +122,8 @@ async function startNode(
   const securityLog: SecurityLog = ({ event, ...details }) => log.info({ event, ...details }, event)
   const { issuer, audience, accessTokenTtlSeconds: lifetimeSeconds } = settings
   const keys = createKeyRing({ signWith: settings.signWith, previous: settings.previousKeys })
+  const installation = await waitForAnswer(() => readInstallation(dataSource))
+  if (settings.isProduction && issuer === DEFAULT_ISSUER) log.warn(ISSUER_WARNING)
 
   const replica = createReplica(settings, dataSource, log)
   const journal = replica?.journal ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
@@ -136,7 +144,7 @@ async function startNode(
   const sessions = new Sessions({
     dataSource,
     revocations,
-    sign: createTokenSigner({ keys, issuer, audience, lifetimeSeconds }),
+    sign: createTokenSigner({ keys, issuer, audience, lifetimeSeconds, installation }),
     lifetimeSeconds: settings.refreshTokenTtlSeconds,
     idleSeconds: settings.sessionIdleTtlSeconds,
     maxPerPerson: settings.maxSessionsPerUser,
@@ -161,6 +169,7 @@ async function startNode(
     keys,
     issuer,
     audience,
+    installation,
     store: revocations,
     log: securityLog,
     onLookUp: metrics.observeLookUp,
@@ -177,7 +186,7 @@ async function startNode(
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
   metrics.watch(portcullis.live.connections)
-  await waitForAnswer(revocations)
+  await waitForAnswer(() => revocations.ping())
 
   const schemas = createServiceSchema({
     portcullis,
@@ -238,12 +247,13 @@ async function startNode(
 }
 
 /** @throws {@link StartError} when the database, which was there a moment ago, has not answered a check by then. */
-async function waitForAnswer(revocations: PostgresRevocationStore): Promise<void> {
+async function waitForAnswer<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   const deadline = performance.now() + FIRST_ANSWER_MS
   for (;;) {
     try {
-      return await revocations.ping()
+      return await ask()
     } catch (error) {
+      if (!(error instanceof RevocationUnavailableError)) throw error
       const { message } = (error as Error).cause as Error
       if (performance.now() > deadline)
         throw new StartError(`The database does not answer: ${message}`)

@@ -53,6 +53,9 @@ export interface Settings {
   readonly logLevel: string
 }
 
+/** `JWT_ISSUER` where nothing is set: every installation's. */
+export const DEFAULT_ISSUER = 'portcullis'
+
 const DAY_SECONDS = 24 * 60 * 60
 
 const seconds = (fallback: number, max: number): z.ZodType<number> => wholeNumber(fallback, 1, max)
@@ -72,7 +75,7 @@ const environment = z.object({
   JWT_SECRET: z.string().optional(),
   JWT_PRIVATE_KEY_FILE: z.string().min(1, 'expected a file').optional(),
   JWT_PREVIOUS_KEYS: list(),
-  JWT_ISSUER: shortText().default('portcullis'),
+  JWT_ISSUER: shortText().default(DEFAULT_ISSUER),
   JWT_AUDIENCE: shortText().default('portcullis'),
   ACCESS_TOKEN_TTL: seconds(900, DAY_SECONDS),
   REFRESH_TOKEN_TTL: seconds(30 * DAY_SECONDS, 366 * DAY_SECONDS),

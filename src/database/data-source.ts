@@ -4,12 +4,14 @@ import type { Client } from 'pg'
 import { Revocation1763769600000 } from '../../migrations/1763769600000-revocation.ts'
 import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001-accounts-and-sessions.ts'
 import { SessionCutOff1764288000001 } from '../../migrations/1764288000001-session-cut-off.ts'
+import { Installation1764288000030 } from '../../migrations/1764288000030-installation.ts'
 import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
 import { RefreshTokenEntity, SessionCutOffEntity, SessionEntity } from '../session/entities.ts'
 import type { Access } from './access.ts'
 import { SERVING, UNLIMITED, setUpConnection, setUpTransaction } from './connection-settings.ts'
 import type { Limits } from './connection-settings.ts'
+import { InstallationEntity } from './installation.ts'
 import { refuseStandby } from './pool.ts'
 import { countKept } from './warm-pool.ts'
 
@@ -49,11 +51,13 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
       RefreshTokenEntity,
       AccountEntity,
       FailedAttemptEntity,
+      InstallationEntity,
     ],
     migrations: [
       Revocation1763769600000,
       AccountsAndSessions1763769600001,
       SessionCutOff1764288000001,
+      Installation1764288000030,
     ],
     migrationsTableName: 'migration',
     migrationsTransactionMode: 'each',

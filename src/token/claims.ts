@@ -16,6 +16,17 @@ export interface Token extends TokenClaims {
   readonly digest: string
 }
 
+/** The database that tokens belong to: the same keys may be in use beside another one. */
+export interface Installation {
+  /** Carried by tokens as `db`. */
+  readonly id: string
+  /** When it got its id: tokens that were issued before carry none. */
+  readonly since: Date
+}
+
+/** How long after {@link Installation.since} a node of release 0.1 may still issue tokens without the mark, in seconds. */
+const UNMARKED_SECONDS = 24 * 60 * 60
+
 /** What a token must be for us to accept it. */
 export interface ClaimRules {
   /** Required exactly of `iss`. */
@@ -31,6 +42,8 @@ export interface ClaimRules {
    * @defaultValue `maxLifetimeSeconds`
    */
   readonly formerLifetimeSeconds?: number
+  /** Required of `db`; not given, `db` is not looked at. */
+  readonly installation?: Installation | undefined
 }
 
 /**
@@ -55,7 +68,7 @@ export function readClaims(
   rules: ClaimRules,
   now: number,
 ): TokenClaims | string {
-  const { iss, aud, sub, jti, sid, iat, exp, nbf, auth_time: authTime, roles = [] } = payload
+  const { iss, aud, sub, jti, sid, iat, exp, nbf, db, auth_time: authTime, roles = [] } = payload
 
   if (iss !== rules.issuer) return 'iss is not ours'
   if (!isAudience(aud, rules.audience)) return 'aud is not ours'
@@ -68,6 +81,7 @@ export function readClaims(
   if (authTime !== undefined && !isNumericDate(authTime)) return 'auth_time is not a time'
   if (!Array.isArray(roles) || roles.length > 64 || !roles.every(isName)) return 'roles is no list'
 
+  if (!isOfInstallation(db, iat, rules.installation)) return 'db is not ours'
   if (exp <= iat) return 'exp is not after iat'
   const { maxLifetimeSeconds, formerLifetimeSeconds = maxLifetimeSeconds } = rules
   const longest = Math.max(maxLifetimeSeconds, formerLifetimeSeconds)
@@ -101,6 +115,15 @@ export function livesLonger(
 /** @param iat - Seconds since the epoch, as `now`. */
 export function isIssuedInFuture(iat: number, now: number): boolean {
   return iat > now + MAX_CLOCK_SKEW_SECONDS
+}
+
+function isOfInstallation(
+  db: unknown,
+  iat: number,
+  installation: Installation | undefined,
+): boolean {
+  if (installation === undefined || db === installation.id) return true
+  return db === undefined && iat <= installation.since.getTime() / 1000 + UNMARKED_SECONDS
 }
 
 function isAudience(aud: unknown, ours: string): boolean {

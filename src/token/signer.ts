@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import jwt from 'jsonwebtoken'
+import type { Installation } from './claims.ts'
 import type { KeyRing } from './keys.ts'
 
 /** What every token of a signer has in common. */
@@ -8,6 +9,8 @@ export interface TokenSignerOptions {
   readonly issuer: string
   readonly audience: string
   readonly lifetimeSeconds: number
+  /** Put into `db`. */
+  readonly installation?: Installation | undefined
 }
 
 /** Whom a new token is for. */
@@ -40,7 +43,7 @@ export type TokenSigner = (grant: TokenGrant) => SignedToken
  * `iat` carries milliseconds: a NumericDate may have a fraction (RFC 7519 §2).
  */
 export function createTokenSigner(options: TokenSignerOptions): TokenSigner {
-  const { issuer, audience, lifetimeSeconds } = options
+  const { issuer, audience, lifetimeSeconds, installation } = options
   const { kid, algorithm, private: privateKey } = options.keys.signing
 
   return ({ subject, sessionId, roles, issuedAt, authenticatedAt, notAfter }) => {
@@ -59,6 +62,7 @@ export function createTokenSigner(options: TokenSignerOptions): TokenSigner {
       exp,
       ...(authenticatedAt && { auth_time: Math.min(authenticatedAt.getTime() / 1000, iat) }),
       roles,
+      ...(installation && { db: installation.id }),
     }
     const header = { alg: algorithm, kid, typ: 'at+jwt' }
     const text = jwt.sign(payload, privateKey, { algorithm, header })
