@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
+import { findOriginFault } from './browser-origin.ts'
 import { findUrlFault } from './database-url.ts'
 import type { ReauthenticationRules } from './graphql/demand.ts'
 import { createKeyRing } from './token/keys.ts'
@@ -107,10 +108,10 @@ const environment = z.object({
   FAST_LANE: z.enum(['on', 'off'], 'expected on or off').default('on'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
   SWEEP_INTERVAL: wholeNumber(60, 0, DAY_SECONDS),
-  CORS_ORIGINS: list().refine(
-    (origins) => origins.every(isOrigin),
-    'expected origins such as https://app.example.com, separated by commas',
-  ),
+  CORS_ORIGINS: list().superRefine((origins, context) => {
+    const faults = origins.flatMap(describeOriginFault)
+    if (faults.length > 0) context.addIssue(describeOrigins(faults))
+  }),
   MAX_LIVE_CONNECTIONS: wholeNumber(20_000, 1, 1_000_000),
   TRUST_PROXY: z.enum(['true', 'false'], 'expected true or false').default('false'),
   LOG_LEVEL: z
@@ -353,7 +354,11 @@ function splitList(text: string): string[] {
     .filter((entry) => entry !== '')
 }
 
-/** As browsers send it: in lower case, nothing after the port. */
-function isOrigin(text: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@A-Z]+$/.test(text)
+function describeOriginFault(origin: string): string[] {
+  const fault = findOriginFault(origin)
+  return fault === null ? [] : [`"${origin}" ${fault}`]
+}
+
+function describeOrigins(faults: readonly string[]): string {
+  return `expected origins such as https://app.example.com, separated by commas, as browsers send them: ${faults.join('; ')}`
 }

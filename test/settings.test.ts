@@ -359,6 +359,76 @@ describe('readSettings', () => {
   })
 })
 
+describe('the origins that may ask', () => {
+  // Q48
+  it.each([
+    ['https://*.example.com', 'has a wildcard; name each origin'],
+    ['https://app-*.example.com', 'has a wildcard; name each origin'],
+    ['*', 'allows every page, which is not possible with credentials'],
+    ['null', 'is the origin of every page that hides its own'],
+    ['https://app.example.com:443', 'is sent as https://app.example.com'],
+    ['http://app.example.com:80', 'is sent as http://app.example.com'],
+    ['https://app.example.com:', 'is sent as https://app.example.com'],
+    ['https://app.example.com:08443', 'is sent as https://app.example.com:8443'],
+    ['https://app.example.com/', 'is sent as https://app.example.com'],
+    ['https://app.example.com/app', 'is sent as https://app.example.com'],
+    ['https://app.example.com?x', 'is sent as https://app.example.com'],
+    ['https://app.example.com#x', 'is sent as https://app.example.com'],
+    ['https://ada@app.example.com', 'is sent as https://app.example.com'],
+    ['https://APP.example.com', 'is sent as https://app.example.com'],
+    ['HTTPS://app.example.com', 'is sent as https://app.example.com'],
+    ['https:app.example.com', 'is sent as https://app.example.com'],
+    ['https://münchen.example', 'is sent as https://xn--mnchen-3ya.example'],
+    ['https://127.1', 'is sent as https://127.0.0.1'],
+    ['https://[0:0:0:0:0:0:0:1]', 'is sent as https://[::1]'],
+    ['https://', 'is no origin'],
+    ['https://a b.example', 'is no origin'],
+    ['https://a.example;https://b.example', 'is no origin'],
+    ['https://app.example.com:65536', 'is no origin'],
+    ['app.example.com', 'is no origin'],
+    ['localhost:3000', 'is no origin'],
+    ['"https://app.example.com"', 'is no origin'],
+    ['//app.example.com', 'is no origin'],
+    ['Capacitor://localhost', 'is no origin'],
+    ['capacitor://localhost/', 'is no origin'],
+    ['file://', 'is of a scheme that no page has an origin of'],
+    ['wss://app.example.com', 'is of a scheme that no page has an origin of'],
+  ])('are refused where no browser would send them, with the reason: %s', (origin, reason) => {
+    for (const env of [{}, PRODUCTION]) {
+      expect(faultsOf({ ...env, CORS_ORIGINS: `https://other.example,${origin}` })).toEqual([
+        `CORS_ORIGINS: got ${JSON.stringify(`https://other.example,${origin}`)}; ` +
+          'expected origins such as https://app.example.com, separated by commas, ' +
+          `as browsers send them: "${origin}" ${reason}`,
+      ])
+    }
+  })
+
+  it('are all named that are wrong, in one line', () => {
+    const [fault, ...others] = faultsOf({ CORS_ORIGINS: 'https://a.example/,*,https://b.example' })
+
+    expect(others).toEqual([])
+    expect(fault).toContain(
+      '"https://a.example/" is sent as https://a.example; "*" allows every page',
+    )
+  })
+
+  it.each([
+    'https://app.example.com',
+    'http://localhost:3000',
+    'https://app.example.com:8443',
+    'https://xn--mnchen-3ya.example',
+    'http://127.0.0.1:5173',
+    'http://[::1]:3000',
+    'https://app.example.com.',
+    'capacitor://localhost',
+    'chrome-extension://abcdefghijklmnopabcdefghijklmnop',
+    'moz-extension://1f0e4c9a-8b0d-4b5e-9f57-0d5f0a5d3d4f',
+    'tauri://localhost',
+  ])('are taken as browsers and apps send them: %s', (origin) => {
+    expect(readSettings({ ...PRODUCTION, CORS_ORIGINS: origin }).corsOrigins).toEqual([origin])
+  })
+})
+
 describe('in production', () => {
   // Q32
   it('names all that is missing at once: no key and no database is made up', () => {
