@@ -12,8 +12,19 @@ import type { EventStreamHandlerOptions } from './graphql-sse.ts'
  * them for subscriptions, for which there is no other answer.
  */
 export function wantsEventStream({ headers: { accept = '' }, body }: FastifyRequest): boolean {
-  if (!accept.toLowerCase().includes('text/event-stream')) return false
-  return !/json|\*\/\*/i.test(accept) || isSubscription(body)
+  if (!/event-stream/i.test(accept)) return false
+  const accepted = listAccepted(accept)
+  if (!accepted.includes('text/event-stream')) return false
+  return !accepted.some((type) => /json|^\*\/\*$/.test(type)) || isSubscription(body)
+}
+
+/** The types that a client accepts, in lower case. A weight of zero says that it does not (RFC 9110 §12.4.2). */
+function listAccepted(accept: string): string[] {
+  return accept
+    .toLowerCase()
+    .split(',')
+    .filter((range) => !/;\s*q\s*=\s*0(\.0*)?\s*(;|$)/.test(range))
+    .map((range) => range.split(';')[0]?.trim() ?? '')
 }
 
 /** Makes the handler for such requests, from `portcullis.live.eventStreamOptions`. */
@@ -29,7 +40,7 @@ export function createEventStreams(
   })
 
   return async (request, reply) => {
-    const [body, { status, headers = {} }] = await handle({
+    const [body, { status, headers: { connection: _ofNode, ...headers } = {} }] = await handle({
       method: request.method,
       url: request.url,
       headers: {

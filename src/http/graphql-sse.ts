@@ -6,6 +6,7 @@ import type { PortcullisError } from '../errors.ts'
 import type { LiveOperation, Transport } from '../live/live-connection.ts'
 import { LiveServer, MAX_FAREWELL_MS } from './live-session.ts'
 import type { LiveOptions, LiveParts, LiveSession } from './live-session.ts'
+import { readAuthorization } from './request-origin.ts'
 import type { OriginatingRequest } from './request-origin.ts'
 
 /** What `graphql-sse/lib/use/http`, `…/express` and `…/fastify` hand on of a request. */
@@ -70,8 +71,10 @@ export function createEventStreamOptions(
       )
       response.once('close', () => session.close())
       endWhenStuck(response)
+      // nginx would gather events until they fill a buffer.
+      response.setHeader('x-accel-buffering', 'no')
 
-      session.carry(request.raw.headers.authorization)
+      session.carry(readAuthorization(request.raw))
       const begun = session.begin(params)
       // Its mark of a result is that there is `data`.
       if (!('args' in begun)) return refuse(session.format(begun))

@@ -6,6 +6,7 @@ import { PortcullisError, RevocationUnavailableError } from '../errors.ts'
 import type { LiveOperation, Transport } from '../live/live-connection.ts'
 import { LiveServer, MAX_FAREWELL_MS } from './live-session.ts'
 import type { LiveOptions, LiveParts, LiveSession } from './live-session.ts'
+import { readAuthorization } from './request-origin.ts'
 
 /** How WebSockets are served. */
 export interface WebSocketOptions extends LiveOptions {
@@ -75,6 +76,7 @@ export function createWebSocketOptions(parts: LiveParts, options: WebSocketOptio
       const session = sessions.get(context)
       const authorization = payload?.['authorization']
       if (!session || !payload || typeof authorization !== 'string') return
+      if (authorization.trim() === '') return
       // What is left in the payload is what `pong` says.
       delete payload['authorization']
       Object.assign(payload, await renew(session, authorization))
@@ -132,11 +134,20 @@ export function endWhenFull(socket: Pick<LiveWebSocket, 'bufferedAmount' | 'term
   if (socket.bufferedAmount > MAX_BUFFERED_BYTES) socket.terminate()
 }
 
-/** All that there are: who gives two is refused, as over HTTP. */
-function findCredentials({ headers }: IncomingMessage, params: Params): readonly string[] {
-  const [, given] =
-    Object.entries(params ?? {}).find(([name]) => /^authorization$/i.test(name)) ?? []
-  return [headers.authorization, given].filter((text) => typeof text === 'string')
+/**
+ * All that there are: a client that gives two tokens is refused, as over HTTP. Nothing is none, and the same token in the
+ * handshake and in `connectionParams` is one.
+ */
+function findCredentials(request: IncomingMessage, params: Params): readonly string[] {
+  const given = Object.entries(params ?? {})
+    .filter(([name]) => /^authorization$/i.test(name))
+    .map(([, value]) => value)
+  const all = [...(readAuthorization(request) ?? []), ...given]
+    .filter((text) => typeof text === 'string')
+    .map((text) => text.trim())
+    .filter((text) => text !== '')
+  const byToken = new Map(all.map((text) => [text.replace(/^bearer +/i, 'Bearer '), text]))
+  return [...byToken.values()]
 }
 
 async function isAdmitted(

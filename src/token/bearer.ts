@@ -12,7 +12,8 @@ export function readPastedToken(text: string): string {
  * Reads the token from an `Authorization` header.
  *
  * @param header - The header's value; a list when the client sent it more than once.
- * @returns The token's text, unverified, or `null` when there is no header.
+ * @returns The token's text, unverified, or `null` when there is no header, or one with nothing in it: clients send that
+ * for want of a token. A scheme without a token is malformed (RFC 6750 §2.1).
  * @throws {@link TokenInvalidError} when the header is anything but one bearer token.
  * @see {@link https://www.rfc-editor.org/rfc/rfc6750#section-2.1 RFC 6750 §2.1}
  * @see {@link https://www.rfc-editor.org/rfc/rfc9110#section-11.1 RFC 9110 §11.1} the scheme's case does not matter
@@ -25,6 +26,7 @@ export function readBearerToken(header: string | readonly string[] | undefined):
     return readBearerToken(header[0])
   }
 
+  if (header.trim() === '') return null
   const text = /^bearer +([\w.~+/=-]+)$/i.exec(header.trim())?.[1]
   if (text === undefined) {
     throw new TokenInvalidError('the Authorization header is not a bearer token')

@@ -84,7 +84,6 @@ describe('the Authorization header', () => {
     ['other letters', () => 'Bearer ünïcødé'],
     ['a token of 9 KB', () => `Bearer ${'a'.repeat(9000)}`],
     ['a token of 15 KB', () => `Bearer ${'a'.repeat(7500)}.${'b'.repeat(7500)}.c`],
-    ['nothing', () => ''],
   ])('with %s is refused, not ignored', async (_what, authorization) => {
     const answer = await post({ query: ME }, { authorization: authorization() })
 
@@ -95,6 +94,13 @@ describe('the Authorization header', () => {
 
   it('that is missing is told apart from one that is wrong', async () => {
     const answer = await post({ query: ME })
+
+    expect(reasonsOf(answer)).toEqual(['TOKEN_MISSING'])
+    expect(answer.headers.get('www-authenticate')).toBe('Bearer')
+  })
+
+  it.each(['', ' ', ' \t'])('that is empty is as if there were none: %j', async (authorization) => {
+    const answer = await post({ query: ME }, { authorization })
 
     expect(reasonsOf(answer)).toEqual(['TOKEN_MISSING'])
     expect(answer.headers.get('www-authenticate')).toBe('Bearer')

@@ -5,6 +5,7 @@ import type { TestDatabase } from '../support/database.ts'
 import { SESSION_ENDED, until } from '../support/live.ts'
 import { register } from '../support/people.ts'
 import type { SignIn } from '../support/people.ts'
+import { exchange } from '../support/raw-http.ts'
 import { startService } from '../support/service.ts'
 import type { TestService } from '../support/service.ts'
 
@@ -130,6 +131,58 @@ describe('an event stream', () => {
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
     expect(response.headers.get('cache-control')).toBe('no-store')
     expect(response.headers.get('content-security-policy')).toContain("default-src 'none'")
+    stop()
+  })
+
+  it('is held up by no proxy, and ends with its connection where the client wants that', async () => {
+    const { response, stop } = await openStream(here, SESSION_ENDED, { token: ada.accessToken })
+    expect(response.headers.get('x-accel-buffering')).toBe('no')
+    stop()
+
+    const body = JSON.stringify({ query: '{ me { email } }' })
+    for (const version of ['1.1', '1.0']) {
+      // nginx speaks HTTP/1.0 unless it is told otherwise: there is no other end than the connection's.
+      const [answer] = await exchange(
+        here,
+        `POST /graphql HTTP/${version}\r\nHost: a\r\nConnection: close\r\nAccept: text/event-stream\r\n` +
+          `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        { toTheEnd: true },
+      )
+      expect(answer?.text).toMatch(/\r\nconnection: close\r\n/i)
+      expect(answer?.text).toContain('event: complete')
+    }
+  })
+
+  const QUERY = '{ __typename }'
+  const JSON_TYPE = 'application/json; charset=utf-8'
+  const EVENTS = 'text/event-stream; charset=utf-8'
+  it.each([
+    ['text/event-stream', QUERY, EVENTS],
+    ['TEXT/Event-Stream', QUERY, EVENTS],
+    ['text/event-stream;q=0.1', QUERY, EVENTS],
+    ['text/event-stream; charset=utf-8', QUERY, EVENTS],
+    ['text/event-stream, application/json;q=0', QUERY, EVENTS],
+    ['text/event-stream, */*;q=0.0', QUERY, EVENTS],
+    ['application/json, text/event-stream', QUERY, JSON_TYPE],
+    ['application/json, text/event-stream', SESSION_ENDED, EVENTS],
+    ['application/json, text/event-stream;q=0', SESSION_ENDED, JSON_TYPE],
+    ['*/*, text/event-stream;q=0.000', SESSION_ENDED, JSON_TYPE],
+    ['text/event-stream;q=0, */*', QUERY, JSON_TYPE],
+    ['text/event-stream; Q=0 , application/json', SESSION_ENDED, JSON_TYPE],
+    ['application/json, text/event-streams', SESSION_ENDED, JSON_TYPE],
+  ])('is for Accept: %s and %s answered as %s', async (accept, query, type) => {
+    const { response, stop } = await openStream(here, query, { headers: { accept } })
+
+    expect(response.headers.get('content-type')).toBe(type)
+    stop()
+  })
+
+  it('is not what a client gets that refuses it and accepts nothing else', async () => {
+    const { response, stop } = await openStream(here, QUERY, {
+      headers: { accept: 'text/event-stream;q=0' },
+    })
+
+    expect(response.status).toBe(406)
     stop()
   })
 

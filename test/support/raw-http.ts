@@ -16,17 +16,23 @@ export function connectTo({ url }: { readonly url: string }): Socket {
   return socket
 }
 
-/** Sends bytes that no decent client would, and gives all answers that come until the connection closes. */
+/**
+ * Sends bytes that no decent client would, and gives all answers that come until the connection closes.
+ *
+ * @param options - `toTheEnd`: gives one answer with all bytes as its text, for a body without a length.
+ */
 export async function exchange(
   service: { readonly url: string },
   bytes: string | Uint8Array,
+  { toTheEnd = false }: { readonly toTheEnd?: boolean } = {},
 ): Promise<RawAnswer[]> {
   const socket = connectTo(service)
   socket.write(bytes)
   const pieces: Buffer[] = []
   socket.on('data', (piece: Buffer) => pieces.push(piece))
   await once(socket, 'close')
-  return readAnswers(Buffer.concat(pieces).toString())
+  const text = Buffer.concat(pieces).toString()
+  return toTheEnd ? [{ status: 0, headers: {}, text }] : readAnswers(text)
 }
 
 /** Answers with a length, one after the other. */

@@ -20,6 +20,9 @@ describe('readBearerToken', () => {
   it.each([
     ['no header', undefined],
     ['an empty list of headers', []],
+    ['an empty header', ''],
+    ['a header of blanks', ' \t '],
+    ['a list of one that is empty', ['']],
   ])('finds no token in %s', (_what, header) => {
     expect(readBearerToken(header)).toBeNull()
   })
@@ -45,8 +48,6 @@ describe('readBearerToken', () => {
 
   // Q37
   it.each([
-    ['empty', ''],
-    ['a space', ' '],
     ['the scheme alone', 'Bearer'],
     ['the scheme and a space', 'Bearer '],
     ['the token alone', 'aaa.bbb.ccc'],
@@ -73,7 +74,6 @@ describe('readBearerToken', () => {
     ['a NUL', 'Bearer aaa.bbb.ccc\0'],
     ['a letter of another script', 'Веаrer aaa.bbb.ccc'],
     ['a token of other letters', 'Bearer ааа.bbb.ccc'],
-    ['a list of one that is empty', ['']],
   ])('refuses a header that is %s', (_what, header) => {
     expect(refusalOf(header)).toBe(NO_BEARER)
   })
