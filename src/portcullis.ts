@@ -21,6 +21,7 @@ import type { LookUp, RevocationCheck } from './revocation/loader.ts'
 import type { RevocationStore } from './revocation/store.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { Sweeper, SweeperOptions } from './revocation/sweeper.ts'
+import { shieldLog } from './security-event.ts'
 import type { SecurityLog } from './security-event.ts'
 import type { Installation, Token } from './token/claims.ts'
 import type { KeyRing } from './token/keys.ts'
@@ -59,7 +60,7 @@ export interface PortcullisOptions extends Pick<
    * @defaultValue none: `db` is not looked at
    */
   readonly installation?: Installation | undefined
-  /** Told who signed out, who revoked what, and whose revoked token was refused. */
+  /** Told who signed out, who revoked what, and whose revoked token was refused; if it throws, no answer changes. */
   readonly log?: SecurityLog | undefined
   /** Told of every look-up in the store, for statistics. */
   readonly onLookUp?: ((lookUp: LookUp) => void) | undefined
@@ -203,7 +204,8 @@ const FORMER_LIFETIME_SECONDS = 366 * 24 * 60 * 60
  * }))
  */
 export function createPortcullis(options: PortcullisOptions): Portcullis {
-  const { keys, issuer, audience, store, log } = options
+  const { keys, issuer, audience, store } = options
+  const log = options.log && shieldLog(options.log)
   const { tokenLifetimeSeconds = store.maxTokenLifetimeSeconds } = options
   assertName('issuer', issuer)
   assertName('audience', audience)
@@ -245,7 +247,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
 
   return {
     typeDefs: [authTypeDefs, revocationTypeDefs],
-    resolvers: createRevocationResolvers({ ...options, tokens, revocations: store, check }),
+    resolvers: createRevocationResolvers({ ...options, log, tokens, revocations: store, check }),
     tokens,
     revocations: store,
     check,

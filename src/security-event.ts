@@ -1,3 +1,4 @@
+import { callOut } from './call-out.ts'
 import type { Revocation, RevocationScope } from './revocation/revocation.ts'
 
 /** What is worth a line in the security log: who, what, about whom. Never a token, a password or a secret. */
@@ -48,5 +49,10 @@ export function describeRevocation({
   return { subject, sessionId, tokenId, scope, reason, revocationId }
 }
 
-/** Takes note of a security event; it must not throw. */
+/** Takes note of a security event. */
 export type SecurityLog = (event: SecurityEvent) => void
+
+/** Keeps what goes wrong in a log away from what it tells of: that is committed by then, and must be answered. */
+export function shieldLog(log: SecurityLog): SecurityLog {
+  return (event) => callOut(() => log(event))
+}

@@ -27,7 +27,7 @@ import { PostgresRevocationStore } from './revocation/postgres-store.ts'
 import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
 import { startSweeper } from './revocation/sweeper.ts'
-import type { SecurityLog } from './security-event.ts'
+import { shieldLog } from './security-event.ts'
 import { SessionEnder } from './session/session-ender.ts'
 import { createSessionKeeper } from './session/session-keeper.ts'
 import { Sessions } from './session/sessions.ts'
@@ -49,6 +49,8 @@ export interface ServiceSettings extends Settings {
   readonly maxUnderWay?: number
   /** How long a client may take to send its request; 30 seconds if not given. */
   readonly requestTimeoutMs?: number
+  /** How many lines of the log could not be written, for `/metrics`; 0 if not given. */
+  readonly countDroppedLogLines?: () => number
 }
 
 /** One running node. */
@@ -56,6 +58,8 @@ export interface Service {
   readonly url: string
   /** The admin that this start made with a generated password; `null` when there was no need. */
   readonly newAdmin: NewAdmin | null
+  /** Has `/readyz` say that this node is not ready; all else is served. */
+  announceStop(): void
   /** Ends requests under way, then everything else; idempotent. */
   stop(): Promise<void>
 }
@@ -119,7 +123,7 @@ async function startNode(
   dataSource: DataSource,
   log: Logger,
 ): Promise<Service> {
-  const securityLog: SecurityLog = ({ event, ...details }) => log.info({ event, ...details }, event)
+  const securityLog = shieldLog(({ event, ...details }) => log.info({ event, ...details }, event))
   const { issuer, audience, accessTokenTtlSeconds: lifetimeSeconds } = settings
   const keys = createKeyRing({ signWith: settings.signWith, previous: settings.previousKeys })
   const installation = await waitForAnswer(() => readInstallation(dataSource))
@@ -127,7 +131,7 @@ async function startNode(
 
   const replica = createReplica(settings, dataSource, log)
   const journal = replica?.journal ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
-  const metrics = createMetrics(replica)
+  const metrics = createMetrics(replica, settings.countDroppedLogLines ?? (() => 0))
   const ender = new SessionEnder({ dataSource, onError: reportSweep(log) })
   const revocations = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: lifetimeSeconds,
@@ -196,6 +200,7 @@ async function startNode(
     log: securityLog,
     reauthentication: settings.reauthentication,
   })
+  let isStopping = false
   const app = await createServer({
     ...settings,
     ...schemas,
@@ -204,6 +209,7 @@ async function startNode(
     replica,
     metrics,
     countHashing: () => hashing.size,
+    isStopping: () => isStopping,
     log,
   })
   const url = await listen(app, settings)
@@ -237,6 +243,9 @@ async function startNode(
   return {
     url,
     newAdmin,
+    announceStop: () => {
+      isStopping = true
+    },
     stop: () => {
       stopping ??= drain(app)
         .then(() => Promise.all([sweeper?.stop(), ender.stop(), following.stop()]))

@@ -51,6 +51,8 @@ export interface Settings {
   /** How many clients may stay connected to this node. */
   readonly maxLiveConnections: number
   readonly trustProxy: boolean
+  /** How long this node serves after the signal to stop, while `/readyz` says that it is not ready. */
+  readonly shutdownDelaySeconds: number
   readonly logLevel: string
 }
 
@@ -98,7 +100,6 @@ const environment = z.object({
     .string()
     .refine((password) => [...password].length >= 8, 'expected at least 8 characters')
     .refine((password) => Buffer.byteLength(password) <= 1024, 'expected at most 1024 bytes')
-    .refine((password) => !password.includes('\uFFFD'), 'expected UTF-8')
     .optional(),
   REVOCATION_CHECK: z
     .enum(['database', 'replica'], 'expected database or replica')
@@ -113,6 +114,7 @@ const environment = z.object({
     if (faults.length > 0) context.addIssue(describeOrigins(faults))
   }),
   MAX_LIVE_CONNECTIONS: wholeNumber(20_000, 1, 1_000_000),
+  SHUTDOWN_DELAY: wholeNumber(0, 0, 3600),
   TRUST_PROXY: z.enum(['true', 'false'], 'expected true or false').default('false'),
   LOG_LEVEL: z
     .enum(
@@ -134,6 +136,8 @@ const SECRETS = new Set([
   'JOURNAL_DATABASE_URL',
 ])
 
+const KEYS = new Set(['JWT_SECRET', 'JWT_PREVIOUS_KEYS'])
+
 /** The web IDE that talks to any server from its own origin (in development only). */
 const APOLLO_SANDBOX = 'https://studio.apollographql.com'
 
@@ -147,6 +151,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
   const parsed = environment.safeParse(given)
   const faults = parsed.success ? [] : parsed.error.issues.map((issue) => describe(issue, given))
 
+  faults.push(...findUndecoded(given))
   if (parsed.success) faults.push(...findContradictions(parsed.data))
   const keys = readKeys(given, faults)
   if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
@@ -155,6 +160,13 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
   }
 
   return { ...toSettings(parsed.data), ...keys }
+}
+
+/** Node reads variables as UTF-8, with U+FFFD in the place of what is not. Keys are judged by `createKeyRing`. */
+function findUndecoded(given: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(environment.shape)
+    .filter((name) => !KEYS.has(name) && given[name]?.includes('\ufffd'))
+    .map((name) => `${name}: got bytes that are not UTF-8; expected text in UTF-8`)
 }
 
 function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys'> {
@@ -196,6 +208,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     corsOrigins: isProduction ? env.CORS_ORIGINS : [APOLLO_SANDBOX, ...env.CORS_ORIGINS],
     maxLiveConnections: env.MAX_LIVE_CONNECTIONS,
     trustProxy: env.TRUST_PROXY === 'true',
+    shutdownDelaySeconds: env.SHUTDOWN_DELAY,
     logLevel: env.LOG_LEVEL,
   }
 }

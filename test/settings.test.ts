@@ -77,6 +77,7 @@ describe('readSettings', () => {
       corsOrigins: ['https://studio.apollographql.com'],
       maxLiveConnections: 20_000,
       trustProxy: false,
+      shutdownDelaySeconds: 0,
       logLevel: 'info',
     })
   })
@@ -142,7 +143,7 @@ describe('readSettings', () => {
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
       REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS FAST_LANE
-      JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY LOG_LEVEL`
+      JOURNAL_RETENTION_DAYS SWEEP_INTERVAL CORS_ORIGINS TRUST_PROXY SHUTDOWN_DELAY LOG_LEVEL`
       .trim()
       .split(/\s+/)
     const empty = Object.fromEntries(names.map((name) => [name, '']))
@@ -194,6 +195,7 @@ describe('readSettings', () => {
     ['SWEEP_INTERVAL', '0', 'sweepIntervalSeconds', 0],
     ['MAX_LIVE_CONNECTIONS', '7', 'maxLiveConnections', 7],
     ['TRUST_PROXY', 'true', 'trustProxy', true],
+    ['SHUTDOWN_DELAY', '15', 'shutdownDelaySeconds', 15],
     ['TRUST_PROXY', 'false', 'trustProxy', false],
     ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
   ])('reads %s=%s', (name, value, setting, read) => {
@@ -240,6 +242,8 @@ describe('readSettings', () => {
     ['REVOKED_TOKEN_STATUS', '401 ', '401 or 403'],
     ['FAST_LANE', 'true', 'on or off'],
     ['TRUST_PROXY', 'yes', 'true or false'],
+    ['SHUTDOWN_DELAY', '3601', 'a whole number from 0 to 3600'],
+    ['SHUTDOWN_DELAY', '1.5', 'a whole number from 0 to 3600'],
     ['TRUST_PROXY', '1', 'true or false'],
     ['LOG_LEVEL', 'verbose', 'fatal, error, warn, info, debug or silent'],
     ['CORS_ORIGINS', 'app.example.com', 'origins such as https://app.example.com'],
@@ -356,6 +360,17 @@ describe('readSettings', () => {
       ...origins,
     ])
     expect(readSettings({ ...PRODUCTION, CORS_ORIGINS }).corsOrigins).toEqual(origins)
+  })
+})
+
+describe('bytes that are not UTF-8', () => {
+  // Node gives variables with U+FFFD in the place of such bytes.
+  it.each(['ADMIN_PASSWORD', 'JWT_AUDIENCE', 'DATA_DIR'])('are refused in %s', (name) => {
+    const value = 'passw\ufffdrd, and long enough for a secret'
+
+    expect(faultsOf({ [name]: value })).toEqual([
+      `${name}: got bytes that are not UTF-8; expected text in UTF-8`,
+    ])
   })
 })
 

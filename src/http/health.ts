@@ -7,6 +7,8 @@ export interface HealthOptions {
   readonly revocations: RevocationStore
   /** `null` where every check reads the database. */
   readonly replica: RevocationReplica | null
+  /** Whether this node is about to stop: it serves, and load balancers are to look elsewhere. */
+  readonly isStopping?: (() => boolean) | undefined
 }
 
 /** `/healthz`: the process lives. `/readyz`: it can answer for revocation right now. */
@@ -18,8 +20,9 @@ export function registerHealth(app: FastifyInstance, options: HealthOptions): vo
 
   app.get('/readyz', async (_request, reply) => {
     void reply.header('cache-control', 'no-store')
-    const { revocations } = options
+    const { revocations, isStopping } = options
     const replica = options.replica?.state
+    if (isStopping?.()) return refuse(reply, { status: 'stopping', ...(replica && { replica }) })
     if (replica?.state === 'LOADING') return refuse(reply, { status: 'loading', replica })
 
     try {

@@ -18,8 +18,14 @@ export interface Metrics {
   readonly watch: (connections: LiveConnections) => void
 }
 
-/** @param replica - `null` where every check reads the database. */
-export function createMetrics(replica: RevocationReplica | null): Metrics {
+/**
+ * @param replica - `null` where every check reads the database.
+ * @param countDroppedLogLines - How many lines of the log could not be written.
+ */
+export function createMetrics(
+  replica: RevocationReplica | null,
+  countDroppedLogLines: () => number,
+): Metrics {
   const registry = new Registry()
   const registers = [registry]
 
@@ -56,6 +62,7 @@ export function createMetrics(replica: RevocationReplica | null): Metrics {
     labelNames: ['way'],
     registers,
   })
+  registerDroppedLogLines(registers, countDroppedLogLines)
   if (replica !== null) registerReplica(registers, replica)
 
   return {
@@ -85,6 +92,19 @@ function registerConnections(registry: Registry, connections: LiveConnections): 
     },
   })
   registry.registerMetric(gauge)
+}
+
+function registerDroppedLogLines(registers: Registry[], count: () => number): void {
+  const dropped = new Counter({
+    name: 'portcullis_log_lines_dropped_total',
+    help: 'Lines of the log that were dropped because standard output could not be written',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(count())
+    },
+  })
+  dropped.inc(0)
 }
 
 function registerReplica(registers: Registry[], replica: RevocationReplica): void {

@@ -34,6 +34,8 @@ export interface ServerOptions extends GraphQLRouteOptions {
   readonly fastLane?: boolean
   /** How many requests wait for a password to be hashed: that line has a bound of its own. None, if not given. */
   readonly countHashing?: () => number
+  /** Whether this node is about to stop. */
+  readonly isStopping?: () => boolean
 }
 
 const MAX_BODY_BYTES = 1024 * 1024
@@ -92,7 +94,11 @@ export async function createServer(options: ServerOptions): Promise<FastifyInsta
   endConnectionsWhenClosing(app)
   const route = await registerGraphQL(app, options)
   if (options.fastLane !== false) registerFastLane(app, options, { ...route, gate })
-  registerHealth(app, { revocations: portcullis.revocations, replica })
+  registerHealth(app, {
+    revocations: portcullis.revocations,
+    replica,
+    isStopping: options.isStopping,
+  })
   registerMetrics(app, metrics)
   app.get('/.well-known/jwks.json', async (_request, reply) => {
     void reply.header('cache-control', 'public, max-age=300')

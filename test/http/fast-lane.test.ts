@@ -330,7 +330,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
 
 async function openWay(portcullis: Portcullis, fastLane: boolean): Promise<Way> {
   const api = createVariedApi(portcullis)
-  const metrics = createMetrics(null)
+  const metrics = createMetrics(null, () => 0)
   const app = await createServer({
     ...api,
     portcullis,

@@ -258,6 +258,40 @@ describe('misuse', () => {
   })
 })
 
+describe('a log that fails', () => {
+  it('changes no answer, and the process is warned', async () => {
+    const warnings: Error[] = []
+    const listen = (warning: Error): unknown => warnings.push(warning)
+    process.on('warning', listen)
+    const portcullis = create({
+      log: () => {
+        throw new Error('the disk is full')
+      },
+    })
+    const schema = portcullis.protect(
+      makeExecutableSchema({
+        typeDefs: [...portcullis.typeDefs, 'type Query { me: String @auth }'],
+        resolvers: [portcullis.resolvers],
+      }),
+    )
+    const { text } = await portcullis.issue({ subject: 'ada' })
+    const ask = async (source: string): Promise<unknown> => {
+      const contextValue = portcullis.context({ authorization: `Bearer ${text}` })
+      const { data, errors } = await graphql({ schema, source, contextValue })
+      return errors?.[0]?.extensions['reason'] ?? data
+    }
+
+    expect(await ask('mutation { logout { alreadyRevoked } }')).toEqual({
+      logout: { alreadyRevoked: false },
+    })
+    expect(await ask('{ me }')).toBe('TOKEN_REVOKED')
+    await vi.waitFor(() =>
+      expect(warnings).toContainEqual(expect.objectContaining({ detail: 'the disk is full' })),
+    )
+    process.off('warning', listen)
+  })
+})
+
 describe('a recent login', () => {
   const RULES = { maxAgeSeconds: 600, adminMaxAgeSeconds: 60 }
 
