@@ -1,15 +1,10 @@
 import type { GraphQLResolveInfo } from 'graphql'
 
-/** What Apollo Server adds to `info`: for how long and for whom an answer may be kept. */
-interface CacheControl {
-  readonly cacheHint: object
-}
-
-const PRIVATE: PropertyDescriptor = {
-  enumerable: true,
-  configurable: true,
-  get: () => 'PRIVATE',
-  set: () => undefined,
+/** For how long and for whom an answer may be kept: what Apollo Server adds to `info`, and resolvers change. */
+interface CacheHint {
+  maxAge?: number | undefined
+  scope?: 'PUBLIC' | 'PRIVATE' | undefined
+  replace(hint: Pick<CacheHint, 'maxAge' | 'scope'>): void
 }
 
 /**
@@ -17,6 +12,13 @@ const PRIVATE: PropertyDescriptor = {
  * resolver gives later.
  */
 export function keepPrivate(info: GraphQLResolveInfo): void {
-  const { cacheControl } = info as { readonly cacheControl?: CacheControl }
-  if (cacheControl) Object.defineProperty(cacheControl.cacheHint, 'scope', PRIVATE)
+  const { cacheControl } = info as { readonly cacheControl?: { readonly cacheHint: CacheHint } }
+  if (!cacheControl) return
+  cacheControl.cacheHint.scope = 'PRIVATE'
+  // Assigned, not defined: a list asks for thousands.
+  cacheControl.cacheHint.replace = replaceAge
+}
+
+function replaceAge(this: CacheHint, { maxAge }: Pick<CacheHint, 'maxAge'>): void {
+  if (maxAge !== undefined) this.maxAge = maxAge
 }

@@ -31,7 +31,8 @@ const typeDefs = `
     byType: Diary @auth
     diary: Diary @public
     told: Int @auth
-    assigned: Int @auth
+    replaced: Int @auth
+    overwritten: Int @auth
     byDefault: Int @auth
     asking: Int @public @cacheControl(maxAge: 60)
   }
@@ -51,9 +52,13 @@ const resolvers: IResolvers<unknown, AuthContext> = {
       cacheControl.setCacheHint({ maxAge: 60, scope: 'PUBLIC' })
       return run()
     },
-    assigned(_parent, _args, _context, { cacheControl }: any) {
+    replaced(_parent, _args, _context, { cacheControl }: any) {
       cacheControl.cacheHint.replace({ maxAge: 60, scope: 'PUBLIC' })
-      cacheControl.cacheHint.scope = 'PUBLIC'
+      cacheControl.cacheHint.restrict({ scope: 'PUBLIC' })
+      return run()
+    },
+    overwritten(_parent, _args, _context, { cacheControl }: any) {
+      Object.assign(cacheControl.cacheHint, { maxAge: 60, scope: 'PUBLIC' })
       return run()
     },
     byDefault: run,
@@ -121,7 +126,7 @@ const DEPENDENT = [
   ['a hint of its type', '{ byType { text } }'],
   ['a guarded field below', '{ diary { text } }'],
   ['a hint of its resolver', '{ told }'],
-  ['a hint that a resolver writes over', '{ assigned }'],
+  ['a hint that its resolver replaces', '{ replaced }'],
   ['a guarded field beside an open one', '{ open bare }'],
 ] as const
 
@@ -159,7 +164,7 @@ describe('an answer that depends on its caller is not given to the next one, wit
     }
     for (const plugins of [[hint], []]) {
       const ask = await start([...plugins, createResponseCache(), createStatusPlugin()])
-      for (const query of ['{ bare }', '{ asking }']) {
+      for (const query of ['{ bare }', '{ asking }', '{ overwritten }']) {
         expect((await ask(query, (await signIn()).token)).cacheControl).toBe('max-age=60, private')
         expect(reasonOf(await ask(query))).toBe('TOKEN_MISSING')
       }
