@@ -7,6 +7,7 @@ import { readAccountGrant } from './account/account-rows.ts'
 import { Accounts } from './account/accounts.ts'
 import { FailedAttempts } from './account/failed-attempts.ts'
 import { ensureFirstAdmin } from './account/first-admin.ts'
+import { PasswordResets } from './account/password-resets.ts'
 import type { NewAdmin } from './account/first-admin.ts'
 import { WorkQueue } from './account/work-queue.ts'
 import { createDataSource } from './database/data-source.ts'
@@ -145,6 +146,7 @@ async function startNode(
   const attempts = new FailedAttempts(dataSource, settings.failedAttempts)
   const hashing = new WorkQueue(HASHING)
   const accounts = new Accounts({ dataSource, revocations, attempts, hashing })
+  const resets = new PasswordResets({ dataSource, revocations, attempts, hashing })
   const sessions = new Sessions({
     dataSource,
     revocations,
@@ -196,6 +198,7 @@ async function startNode(
     portcullis,
     accounts,
     attempts,
+    resets,
     sessions,
     log: securityLog,
     reauthentication: settings.reauthentication,
@@ -234,6 +237,7 @@ async function startNode(
             (limit) => revocations.deleteExpired(limit),
             (limit) => sessions.deleteEnded(limit),
             (limit) => attempts.deleteExpired(limit),
+            (limit) => resets.deleteExpired(limit),
           ],
           intervalMs: settings.sweepIntervalSeconds * 1000,
           onError: reportSweep(log),
@@ -317,6 +321,13 @@ async function assertRestorable(
       'revocationId',
       'ACCOUNT_SUSPENDED',
       'This person is suspended; reinstate first',
+    )
+  }
+  if (reason === 'password_reset') {
+    throw new BadInputError(
+      'revocationId',
+      'NOT_RESTORABLE',
+      'These tokens are of the time before a password was reset',
     )
   }
   if (reason === 'roles_changed') {

@@ -92,6 +92,11 @@ export async function refuseLastAdmin(manager: EntityManager, id: string): Promi
   }
 }
 
+/** A reset that was not used must not outlive what changed meanwhile. */
+export async function deletePasswordReset(manager: EntityManager, id: string): Promise<void> {
+  await manager.query(`delete from password_reset where account_id = $1::uuid`, [id])
+}
+
 const guid = z.guid()
 
 /** `sub` may be any text in a token that others signed. */

@@ -8,6 +8,7 @@ import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { Device, IssuedTokens, ReadGrant, Sessions } from '../session/sessions.ts'
 import {
+  deletePasswordReset,
   findAccountsByEmails,
   findAccountsByIds,
   getAccount,
@@ -203,6 +204,7 @@ export class Accounts {
         [account.id, passwordHash, account.passwordHash],
       )
       if (changed === 0) throw new InvalidCredentialsError()
+      await deletePasswordReset(manager, account.id)
       const { sessionId, sessions, device } = current
       const renewed = await sessions.renewWithin(manager, sessionId, account.id, device)
       return { revocation: outcome.revocation, tokens: renewed }
@@ -225,6 +227,7 @@ export class Accounts {
       { by, reason, note },
       async (manager) => {
         await refuseLastAdmin(manager, id)
+        await deletePasswordReset(manager, id)
         return updateAccount(
           manager,
           id,

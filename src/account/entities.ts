@@ -50,3 +50,42 @@ export const FailedAttemptEntity = new EntitySchema<FailedAttempt>({
   },
   indices: [{ name: 'failed_attempt_expires_at', columns: ['expiresAt'] }],
 })
+
+/** A way back for a person who forgot the password, known by its token's hash only. */
+export interface PasswordResetRow {
+  readonly accountId: string
+  readonly hash: Buffer
+  readonly createdBy: string
+  readonly createdAt: Date
+  readonly expiresAt: Date
+}
+
+export const PasswordResetEntity = new EntitySchema<PasswordResetRow>({
+  name: 'PasswordReset',
+  tableName: 'password_reset',
+  columns: {
+    accountId: {
+      name: 'account_id',
+      type: 'uuid',
+      primary: true,
+      primaryKeyConstraintName: 'password_reset_pkey',
+    },
+    hash: { type: 'bytea' },
+    createdBy: { name: 'created_by', type: 'text' },
+    createdAt: { name: 'created_at', ...instant },
+    expiresAt: { name: 'expires_at', ...instant },
+  },
+  indices: [
+    { name: 'password_reset_hash', columns: ['hash'], unique: true },
+    { name: 'password_reset_expires_at', columns: ['expiresAt'] },
+  ],
+  foreignKeys: [
+    {
+      target: 'Account',
+      columnNames: ['accountId'],
+      referencedColumnNames: ['id'],
+      name: 'password_reset_account',
+      onDelete: 'CASCADE',
+    },
+  ],
+})

@@ -20,7 +20,7 @@ export interface Attempt {
   /**
    * Each kind is counted by itself: after `revokeEveryone` a whole office refreshes in vain, and has to be able to sign in.
    */
-  readonly kind: 'SIGN_IN' | 'REFRESH'
+  readonly kind: 'SIGN_IN' | 'REFRESH' | 'RESET'
   /** What is being guessed: an e-mail address for instance; `null` when nobody can know. */
   readonly of: string | null
   readonly from: string | null

@@ -5,7 +5,8 @@ import { Revocation1763769600000 } from '../../migrations/1763769600000-revocati
 import { AccountsAndSessions1763769600001 } from '../../migrations/1763769600001-accounts-and-sessions.ts'
 import { SessionCutOff1764288000001 } from '../../migrations/1764288000001-session-cut-off.ts'
 import { Installation1764288000030 } from '../../migrations/1764288000030-installation.ts'
-import { AccountEntity, FailedAttemptEntity } from '../account/entities.ts'
+import { PasswordReset1764288000031 } from '../../migrations/1764288000031-password-reset.ts'
+import { AccountEntity, FailedAttemptEntity, PasswordResetEntity } from '../account/entities.ts'
 import { RevocationEntity, RevocationEventEntity } from '../revocation/entities.ts'
 import { RefreshTokenEntity, SessionCutOffEntity, SessionEntity } from '../session/entities.ts'
 import type { Access } from './access.ts'
@@ -51,6 +52,7 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
       RefreshTokenEntity,
       AccountEntity,
       FailedAttemptEntity,
+      PasswordResetEntity,
       InstallationEntity,
     ],
     migrations: [
@@ -58,6 +60,7 @@ export function createDataSource(settings: DataSourceSettings): DataSource {
       AccountsAndSessions1763769600001,
       SessionCutOff1764288000001,
       Installation1764288000030,
+      PasswordReset1764288000031,
     ],
     migrationsTableName: 'migration',
     migrationsTransactionMode: 'each',

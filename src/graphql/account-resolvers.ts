@@ -6,10 +6,11 @@ import {
   AccountSuspendedError,
   BadInputError,
   InvalidCredentialsError,
+  PortcullisError,
   RateLimitedError,
   TokenInvalidError,
 } from '../errors.ts'
-import type { PortcullisError } from '../errors.ts'
+import type { PasswordResets } from '../account/password-resets.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { IssuedTokens, Sessions } from '../session/sessions.ts'
 import { readDeviceOf } from './context.ts'
@@ -22,6 +23,7 @@ import { toAuthPayload } from './session-resolvers.ts'
 export interface AccountResolverOptions {
   readonly accounts: Accounts
   readonly sessions: Sessions
+  readonly resets: PasswordResets
   readonly log: SecurityLog
   readonly reauthentication?: ReauthenticationRules
 }
@@ -40,6 +42,7 @@ interface UserArgs {
 export function createAccountResolvers({
   accounts,
   sessions,
+  resets,
   log,
   reauthentication,
 }: AccountResolverOptions): IResolvers {
@@ -172,6 +175,36 @@ export function createAccountResolvers({
     return { alreadySet: alreadyDone, user: account, revocation: alreadyDone ? null : revocation }
   }
 
+  async function createPasswordReset(
+    _parent: unknown,
+    { userId }: { userId: string },
+    { auth, ipAddress }: ServiceContext,
+  ): Promise<object> {
+    const { subject: by } = await auth.authenticate(recentAdmin)
+
+    const { account, token, expiresAt } = await resets.create(readId('userId', userId), by)
+    log({ event: 'password_reset_created', actor: by, subject: account.id, ipAddress })
+    return { user: account, token, expiresAt }
+  }
+
+  async function resetPassword(
+    _parent: unknown,
+    { token, newPassword }: { token: string; newPassword: string },
+    { ipAddress }: ServiceContext,
+  ): Promise<object> {
+    try {
+      const { account, endedSessions } = await resets.use(token, newPassword, ipAddress)
+      log({ event: 'password_reset', actor: account.id, subject: account.id, ipAddress })
+      return { user: account, endedSessions }
+    } catch (error) {
+      if (error instanceof PortcullisError && !(error instanceof BadInputError)) {
+        const { code, reason = code } = error.extensions
+        log({ event: 'password_reset_failed', reason, ipAddress })
+      }
+      throw error
+    }
+  }
+
   async function getCallersAccount({ subject }: { subject: string }): Promise<Account> {
     const account = await accounts.findById(subject)
     if (!account) throw new TokenInvalidError('its subject has no account')
@@ -228,6 +261,8 @@ export function createAccountResolvers({
       suspendUser,
       reinstateUser,
       setUserRoles,
+      createPasswordReset,
+      resetPassword,
     },
     User: { suspended: ({ suspendedAt }: Account) => suspendedAt !== null },
   }

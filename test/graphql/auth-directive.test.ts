@@ -647,6 +647,7 @@ describe('a schema in which nobody makes @auth hold', () => {
     ['mutation suspendUser(userId: "1") { alreadySuspended }', 'ADMIN'],
     ['mutation reinstateUser(userId: "1") { alreadyReinstated }', 'ADMIN'],
     ['mutation setUserRoles(userId: "1", roles: [ADMIN]) { alreadySet }', 'ADMIN'],
+    ['mutation createPasswordReset(userId: "1") { token }', 'ADMIN'],
   ])('still refuses %s to those without the role %s', async (act, role) => {
     const world = createWorld('type Unused { a: Int }')
     const { schema } = createServiceSchema({
@@ -654,6 +655,7 @@ describe('a schema in which nobody makes @auth hold', () => {
       accounts: untouchable('accounts'),
       attempts: untouchable('attempts'),
       sessions: untouchable('sessions'),
+      resets: untouchable('resets'),
       log: () => undefined,
     })
     const run = async (token: string | null): Promise<unknown[]> => {
