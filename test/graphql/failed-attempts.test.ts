@@ -434,7 +434,7 @@ describe('a refresh', () => {
     const from = '192.0.2.73'
     await almostExceed(from)
     const { refreshToken } = await register(service, 'ursula')
-    for (let guess = 0; guess < 3; guess++) await refreshAt(from, 'B'.repeat(43))
+    for (let time = 0; time < 3; time++) await refreshAt(from, 'B'.repeat(43))
     expect(outcomeOf(await refreshAt(from, 'C'.repeat(43)))).toBe('RATE_LIMITED')
 
     const { data, errors } = await refreshAt(from, refreshToken)
@@ -467,8 +467,9 @@ describe('a refresh', () => {
     const old = Array.from({ length: 101 }, (_, index) =>
       Buffer.from((index + 1).toString(16).padStart(64, '0'), 'hex').toString('base64url'),
     )
-    const answers = await Promise.all(old.map((token) => refreshAt(from, token)))
-    expect(new Set(answers.map(outcomeOf))).toEqual(new Set(['INVALID_REFRESH_TOKEN']))
+    const outcomes = new Set<string>()
+    for (const token of old) outcomes.add(outcomeOf(await refreshAt(from, token)))
+    expect(outcomes).toEqual(new Set(['INVALID_REFRESH_TOKEN']))
     expect(outcomeOf(await refreshAt(from, refreshToken))).toBe('in')
   })
 

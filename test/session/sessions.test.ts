@@ -536,6 +536,7 @@ describe.each<[string, (id: string) => Promise<IssuedTokens>]>([
       },
     ],
   ])('%s gives nothing new and kills nothing', async (_which, use) => {
+    await clock.stop(NOON)
     const first = await signIn()
     const old = await use(first)
     const renewed = await prove(first.session.id)
@@ -580,6 +581,7 @@ describe('where answers may be lost for ten minutes', () => {
   })
 
   it('a successor that nobody used is given again until they are over', async () => {
+    await clock.stop(NOON)
     const first = await signIn()
     const second = await refresh(first.refreshToken, patient)
     await clock.jump((LOST_SECONDS - 1) * SECOND)
@@ -602,6 +604,7 @@ describe('where answers may be lost for ten minutes', () => {
   })
 
   it('a token that a new password took the place of kills nothing while the new one is unused', async () => {
+    await clock.stop(NOON)
     const first = await signIn()
     const renewed = await patient.sessions.reauthenticate(first.session.id, 'ada', PHONE, readGrant)
     await clock.jump((LOST_SECONDS - 1) * SECOND)
