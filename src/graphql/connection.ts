@@ -1,7 +1,7 @@
 import { BadInputError } from '../errors.ts'
 import type { Page } from '../revocation/store.ts'
 
-const DEFAULT_PAGE = 50
+export const DEFAULT_PAGE = 50
 const MAX_PAGE = 100
 
 /** The longest that we give: a place in the journal has up to 4,000 characters before it is base64url. */
@@ -37,9 +37,7 @@ export function readPage<Cursor>(
   form: CursorForm<Cursor>,
 ): { first: number; after: Cursor | null } {
   const size = first ?? DEFAULT_PAGE
-  if (size < 1 || size > MAX_PAGE) {
-    throw new BadInputError('first', 'OUT_OF_RANGE', `Ask for 1 to ${MAX_PAGE} at a time`)
-  }
+  assertPageSize(size)
   if (after === null || after === undefined) return { first: size, after: null }
 
   const cursor = decodeCursor(after, form)
@@ -47,6 +45,12 @@ export function readPage<Cursor>(
     throw new BadInputError('after', 'MALFORMED_CURSOR', 'Give the endCursor of the page before')
   }
   return { first: size, after: cursor }
+}
+
+/** @throws {@link BadInputError} when it is out of range. */
+export function assertPageSize(first: number): void {
+  if (first >= 1 && first <= MAX_PAGE) return
+  throw new BadInputError('first', 'OUT_OF_RANGE', `Ask for 1 to ${MAX_PAGE} at a time`)
 }
 
 export function createConnection<Node extends Cursor, Cursor>(

@@ -18,11 +18,12 @@ import type {
   RevocationStore,
 } from '../revocation/store.ts'
 import type { AuthContext } from './auth-directive.ts'
-import { createConnection, readPage } from './connection.ts'
+import { DEFAULT_PAGE, createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { ADMIN } from './demand.ts'
 import { formatEventCursor, readPlace } from './event-cursor.ts'
 import { createEventSource } from './event-source.ts'
+import { countItems, refuseExcess } from './item-budget.ts'
 import { readName } from './input.ts'
 import { readFilter } from './revocation-resolvers.ts'
 
@@ -97,8 +98,10 @@ export function createLiveResolvers({
     args: ConnectionArgs,
     { auth }: LiveContext,
   ): Promise<Connection<LiveConnection> & { counts: () => readonly LiveConnectionCount[] }> {
+    countItems(auth, args.first ?? DEFAULT_PAGE)
     await auth.authenticate(ADMIN)
     const { first, after } = readPage(args, connectionCursor)
+    refuseExcess(auth)
     const found = connections.list(readConnectionFilter(args.filter))
 
     const start = after === null ? 0 : found.findIndex(({ number }) => number < after.number)

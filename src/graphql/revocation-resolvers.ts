@@ -17,12 +17,13 @@ import type { IdentifiedToken, TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
 import { isAdmin } from './authentication.ts'
 import type { Authentication } from './authentication.ts'
-import { createConnection, readPage } from './connection.ts'
+import { DEFAULT_PAGE, createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { DateTime } from './date-time.ts'
 import { ADMIN, USER, demandRecent } from './demand.ts'
 import type { Demand, ReauthenticationRules, TokenState } from './demand.ts'
 import { eventCursor } from './event-cursor.ts'
+import { countItems, refuseExcess } from './item-budget.ts'
 import { createUnknownIdError, isId, readId, readName, readNote, readReason } from './input.ts'
 
 /** The parts that the resolvers call, and what only the owner of the accounts knows. */
@@ -72,9 +73,8 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   const recentAdmin = demandRecent(ADMIN, reauthentication?.adminMaxAgeSeconds)
 
   /** Whether an entry ended a session so long ago that all its tokens have expired: then nothing is left to revoke. */
-  function hasOutlivedTokens({ scope, revokedAt }: Revocation): boolean {
-    const ageSeconds = revocations.now() - revokedAt.getTime() / 1000
-    return scope !== 'TOKEN' && ageSeconds > revocations.maxTokenLifetimeSeconds
+  function hasOutlivedTokens({ revokedAt }: Revocation): boolean {
+    return revocations.now() - revokedAt.getTime() / 1000 > revocations.maxTokenLifetimeSeconds
   }
 
   async function revoke(
@@ -103,12 +103,16 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     const { sessionId, subject } = caller
 
     const before = await check(caller)
-    if (before !== null && hasOutlivedTokens(before)) {
-      return { alreadyRevoked: true, revocation: before }
-    }
+    const stood =
+      before === null || before.scope === 'TOKEN'
+        ? null
+        : { alreadyRevoked: true, revocation: before }
+    if (stood && hasOutlivedTokens(stood.revocation)) return stood
+
     // An entry of its own even where a cut-off reaches as far: that may be restored, and this is to stay.
     const target = { scope: 'SESSION', sessionId, subject } as const
-    return revoke('logout', auth, { target, reason: 'logout', by: subject })
+    const outcome = await revoke('logout', auth, { target, reason: 'logout', by: subject })
+    return stood ?? outcome
   }
 
   const logoutAllDevices: Resolve<{ keepCurrent: boolean }> = async (
@@ -238,8 +242,10 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   }
 
   const listRevocations: Resolve<ListArgs> = async (_parent, args, { auth }) => {
+    countItems(auth, args.first ?? DEFAULT_PAGE)
     await auth.authenticate(ADMIN)
     const page = readPage(args, revocationCursor)
+    refuseExcess(auth)
     const filter = readFilter(args.filter)
 
     const found = await revocations.listInForce({ ...page, filter })
@@ -253,8 +259,10 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
     args,
     { auth },
   ): Promise<Connection<RevocationEvent>> => {
+    countItems(auth, args.first ?? DEFAULT_PAGE)
     await auth.authenticate(ADMIN)
     const page = readPage(args, eventCursor)
+    refuseExcess(auth)
     const filter = readFilter(args.filter)
 
     const found = await revocations.listEvents({ ...page, filter })

@@ -7,11 +7,17 @@ import type { SecurityLog } from '../security-event.ts'
 import type { Session } from '../session/entities.ts'
 import type { IssuedTokens, Sessions } from '../session/sessions.ts'
 import { isAdmin } from './authentication.ts'
+import { assertPageSize } from './connection.ts'
+import type { PageArgs } from './connection.ts'
 import { readDeviceOf } from './context.ts'
 import type { ServiceContext } from './context.ts'
 import { ADMIN, demandRecent } from './demand.ts'
 import type { ReauthenticationRules } from './demand.ts'
+import { countItems, refuseExcess } from './item-budget.ts'
 import { createUnknownIdError, isId, readReason } from './input.ts'
+
+/** How many sessions are listed when nothing is said. */
+const DEFAULT_SESSIONS = 100
 
 export interface SessionResolverOptions {
   readonly sessions: Sessions
@@ -44,11 +50,17 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
 
   async function listSessions(
     _parent: unknown,
-    _args: object,
+    args: PageArgs,
     { auth }: ServiceContext,
   ): Promise<SessionNode[]> {
+    const first = args.first ?? DEFAULT_SESSIONS
+    countItems(auth, first)
     const { subject, sessionId } = await auth.authenticate()
-    const found = await sessions.list(subject, sessionId)
+    assertPageSize(first)
+    refuseExcess(auth)
+
+    const page = { first, after: args.after ?? null }
+    const found = await sessions.list(subject, sessionId, page)
     return found.map((session) => ({ ...session, current: session.id === sessionId }))
   }
 

@@ -3,6 +3,7 @@ import type { DataSource, EntityManager } from 'typeorm'
 import { createBatched } from '../batch.ts'
 import { isOutage, runTransaction } from '../database/transaction.ts'
 import type { JournalFollower } from './journal-follower.ts'
+import { createLines } from '../lines.ts'
 import { EVERYONE_KEY, keyOfTarget, subjectKey } from './key.ts'
 import type { RevocationKey } from './key.ts'
 import * as sql from './postgres-sql.ts'
@@ -49,6 +50,9 @@ const MAX_REVOCATIONS = 200
 /** How long others wait for a transaction under way, in milliseconds: one that waits for a lock, or for nobody, takes seconds. */
 const PATIENCE_MS = 500
 
+/** How cut-offs of one target wait: for a few that wait for a lock, 2 s each, and within what a mutation may take. */
+const LINE = { maxWaiting: 100, maxWaitMs: 5000 }
+
 /**
  * Makes revocations: locks, instant, entries with their lines in the journal, sessions.
  *
@@ -64,14 +68,19 @@ export class PostgresWriter {
     { maxBatchSize: MAX_REVOCATIONS, patienceMs: PATIENCE_MS },
   )
 
+  /** Cut-offs of one target wait for each other's lock: here, and not each on a connection of its own. */
+  readonly #cutOffInLine = createLines(LINE)
+
   constructor(options: PostgresWriterOptions) {
     this.#options = options
   }
 
   async revoke(request: RevocationRequest): Promise<RevocationOutcome> {
     if (!isCutOff(request.target)) return this.#revokeTogether(request)
-    return runTransaction(this.#options.dataSource, (manager) =>
-      this.revokeWithin(manager, request, { always: false }),
+    return this.#cutOffInLine(keyOfTarget(request.target), () =>
+      runTransaction(this.#options.dataSource, (manager) =>
+        this.revokeWithin(manager, request, { always: false }),
+      ),
     )
   }
 

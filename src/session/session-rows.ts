@@ -42,16 +42,27 @@ export const findExcessSessions = {
     offset $2 limit ${MAX_EXCESS}`,
 }
 
-/** A page of the live sessions of the subject $1, and of $2 whatever its state: $5 of them behind ($3, $4). */
+/**
+ * Pages of live sessions, a column of what is asked an array: the subject, a session of theirs that is listed whatever its
+ * state, the one to start behind, how many. $5: the idle limit. One row at least for each that is asked.
+ */
 export const listSessions = {
   name: 'portcullis-list-sessions',
   text: `
-    select ${sessionColumns} from session
-    where subject = $1
-      and ((${isLive} and ${isInUse('$6')}) or session.id::text = $2)
-      and ($3::timestamptz is null or session.created_at < $3 or (session.created_at = $3 and session.id > $4::uuid))
-    order by session.created_at desc, session.id
-    limit $5`,
+    select asked.place::integer as place, asked.after is null or start.id is not null as "isKnown", page.*
+    from unnest($1::text[], $2::text[], $3::uuid[], $4::integer[])
+      with ordinality as asked (subject, current, after, first, place)
+    left join session as start on start.id = asked.after and start.subject = asked.subject
+    left join lateral (
+      select ${sessionColumns} from session
+      where session.subject = asked.subject
+        and ((${isLive} and ${isInUse('$5')}) or session.id::text = asked.current)
+        and (asked.after is null or session.created_at < start.created_at
+          or (session.created_at = start.created_at and session.id > start.id))
+      order by session.created_at desc, session.id
+      limit asked.first
+    ) as page on true
+    order by asked.place, page."createdAt" desc, page.id`,
 }
 
 export const findSessionById = {

@@ -3,7 +3,8 @@ import type { DataSource, EntityManager } from 'typeorm'
 import { createBatched } from '../batch.ts'
 import { read } from '../database/read.ts'
 import { runTransaction } from '../database/transaction.ts'
-import { InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
+import { BadInputError, InvalidRefreshTokenError, TokenInvalidError } from '../errors.ts'
+import { createLines } from '../lines.ts'
 import type { PostgresRevocationStore } from '../revocation/postgres-store.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { SignedToken, TokenSigner } from '../token/signer.ts'
@@ -45,8 +46,13 @@ export type ReadGrant = (
 export interface SessionPage {
   /** How many at the most; not given, all. */
   readonly first?: number | null
-  /** Start behind this one. */
-  readonly after?: Pick<Session, 'id' | 'createdAt'> | null
+  /** The id of the session to start behind. */
+  readonly after?: string | null
+}
+
+interface ListQuestion extends Required<SessionPage> {
+  readonly subject: string
+  readonly currentId: string
 }
 
 /** What a person gets who signs in or refreshes. */
@@ -79,12 +85,20 @@ export interface SessionsOptions {
 /** How long a session is kept after its last token has expired, in days. */
 const KEEP_EXPIRED_DAYS = 1
 
+/** How a person's acts wait for each other; as long as for a connection to the database. */
+const SHARE = { maxWaiting: 100, maxWaitMs: 2000 }
+
 /** How long a look-up of sessions may take, in milliseconds. */
 const READ_TIMEOUT_MS = 2000
 
 /** Sign-ins on devices, and the refresh tokens that carry them. */
 export class Sessions {
   readonly #options: SessionsOptions
+  /** Whatever is asked at the same time, by however many, goes in one statement: a page that is asked for twice, once. */
+  readonly #listTogether = createBatched<ListQuestion, readonly Session[]>((questions) =>
+    this.#listAll(questions),
+  )
+  readonly #inLineOf = createLines(SHARE)
   /** Guesses come in floods: what is presented at the same time is looked up together. */
   readonly #findOwners = createBatched<Buffer, Session | null>((tokens) => this.#findAll(tokens))
 
@@ -125,8 +139,10 @@ export class Sessions {
     const found = token && (await this.#findOwners(token))
     if (!token || !found) throw new InvalidRefreshTokenError()
 
-    const outcome = await runTransaction(this.#options.dataSource, (manager) =>
-      this.#refreshWithin(manager, token, found, device),
+    const outcome = await this.#inLineOf(found.subject, () =>
+      runTransaction(this.#options.dataSource, (manager) =>
+        this.#refreshWithin(manager, token, found, device),
+      ),
     )
     if ('accessToken' in outcome) return outcome
     if ('ending' in outcome) throw new InvalidRefreshTokenError(outcome.ending)
@@ -149,13 +165,15 @@ export class Sessions {
     device: Device,
     readGrant: ReadGrant,
   ): Promise<IssuedTokens> {
-    return runTransaction(this.#options.dataSource, async (manager) => {
-      const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
-      const grant = await readGrant(manager, subject)
-      const live = isSessionId(sessionId) ? await lockLiveSession(manager, sessionId) : null
-      if (!live) throw new TokenInvalidError('its session has ended')
-      return this.#renew(manager, live, issuedAt, grant, device)
-    })
+    return this.#inLineOf(subject, () =>
+      runTransaction(this.#options.dataSource, async (manager) => {
+        const issuedAt = await this.#options.revocations.issueInstantWithin(manager, subject)
+        const grant = await readGrant(manager, subject)
+        const live = isSessionId(sessionId) ? await lockLiveSession(manager, sessionId) : null
+        if (!live) throw new TokenInvalidError('its session has ended')
+        return this.#renew(manager, live, issuedAt, grant, device)
+      }),
+    )
   }
 
   /**
@@ -176,16 +194,18 @@ export class Sessions {
     return this.#renew(manager, live, issuedAt, await readGrant(manager, subject), device)
   }
 
-  /** The person's live sessions, newest first, and the one that asks, even if it has ended. */
+  /**
+   * The person's live sessions, newest first, and the one that asks, even if it has ended.
+   *
+   * @throws {@link BadInputError} when the one to start behind is not the person's.
+   */
   async list(
     subject: string,
     currentId: string,
     { first = null, after = null }: SessionPage = {},
   ): Promise<readonly Session[]> {
-    const { dataSource, idleSeconds = null } = this.#options
-    const place = [after?.createdAt ?? null, after?.id ?? null]
-    const values = [subject, currentId, ...place, first, idleSeconds]
-    return read<Session>(dataSource, listSessions, values, READ_TIMEOUT_MS)
+    if (after !== null && !isSessionId(after)) throw createCursorError()
+    return this.#listTogether({ subject, currentId, first, after })
   }
 
   async find(id: string): Promise<Session | null> {
@@ -325,6 +345,30 @@ export class Sessions {
     return read<Session>(dataSource, findExcessSessions, values, READ_TIMEOUT_MS)
   }
 
+  async #listAll(
+    questions: readonly ListQuestion[],
+  ): Promise<ReadonlyArray<readonly Session[] | Error>> {
+    const keys = questions.map((question) => JSON.stringify(question))
+    const distinct = [...new Map(questions.map((question, at) => [keys[at], question])).values()]
+    const columns = [
+      distinct.map(({ subject }) => subject),
+      distinct.map(({ currentId }) => currentId),
+      distinct.map(({ after }) => after),
+      distinct.map(({ first }) => first),
+    ]
+    const { dataSource, idleSeconds = null } = this.#options
+    const rows = await read<ListedRow>(
+      dataSource,
+      listSessions,
+      [...columns, idleSeconds],
+      READ_TIMEOUT_MS,
+    )
+
+    const places = new Map([...new Set(keys)].map((key, at) => [key, at + 1]))
+    const pages = groupByPlace(rows)
+    return keys.map((key) => pages.get(places.get(key) ?? 0) ?? createCursorError())
+  }
+
   async #findAll(tokens: readonly Buffer[]): Promise<ReadonlyArray<Session | null>> {
     const hashes = tokens.map(hashRefreshToken)
     const { dataSource } = this.#options
@@ -352,4 +396,25 @@ export class Sessions {
     if (!alreadyRevoked) tell(revocation)
     return revocation
   }
+}
+
+type ListedRow = (Session | Record<keyof Session, null>) & {
+  readonly place: number
+  readonly isKnown: boolean
+}
+
+function createCursorError(): BadInputError {
+  return new BadInputError('after', 'MALFORMED_CURSOR', 'Give the id of a session of yours')
+}
+
+/** @returns What was asked at each place, from 1 on; nothing where the session to start behind is not known. */
+function groupByPlace(rows: readonly ListedRow[]): ReadonlyMap<number, readonly Session[]> {
+  const pages = new Map<number, Session[]>()
+  for (const { place, isKnown, ...session } of rows) {
+    if (!isKnown) continue
+    const page = pages.get(place) ?? []
+    pages.set(place, page)
+    if (session.id !== null) page.push(session)
+  }
+  return pages
 }

@@ -143,6 +143,22 @@ describe('logout', () => {
     expect(await journalOf({ sessionId: phone.sessionId })).toHaveLength(1)
   })
 
+  it('takes a token that somebody else revoked, and says why', async () => {
+    const phone = await register(node, 'dorothy')
+    await act(
+      admin.accessToken,
+      'revokeUser(userId: $userId, reason: "stolen") { alreadyRevoked }',
+      {
+        userId: phone.userId,
+      },
+    )
+
+    expect(await act(phone.accessToken, LOGOUT)).toMatchObject({
+      alreadyRevoked: true,
+      revocation: { scope: 'SUBJECT', reason: 'stolen' },
+    })
+  })
+
   // Q08
   it.each<[string, string, (phone: SignIn) => Promise<SignIn>]>([
     ['revokeUser', 'revokeUser(userId: $userId) { revocation { id } }', async () => admin],
@@ -159,11 +175,8 @@ describe('logout', () => {
 
       const first = await act(phone.accessToken, LOGOUT)
       const again = await act(phone.accessToken, LOGOUT, {}, otherNode)
-      expect(first).toMatchObject({
-        alreadyRevoked: false,
-        revocation: { scope: 'SESSION', reason: 'logout', revokedBy: phone.userId },
-      })
-      expect(again).toEqual({ ...first, alreadyRevoked: true })
+      expect(first).toMatchObject({ alreadyRevoked: true, revocation: { id: revocation.id } })
+      expect(again).toEqual(first)
       expect(await whoAmI(node, phone.accessToken)).toBe('TOKEN_REVOKED')
 
       admin = await login(node, 'admin', 'console')
@@ -171,6 +184,10 @@ describe('logout', () => {
         revocationId: revocation.id,
       })
       expect(await stateOf(phone)).toEqual(DEAD)
+      expect(await act(phone.accessToken, LOGOUT)).toMatchObject({
+        alreadyRevoked: true,
+        revocation: { scope: 'SESSION', reason: 'logout', revokedBy: phone.userId },
+      })
       expect(await journalOf({ sessionId: phone.sessionId })).toHaveLength(1)
     },
   )

@@ -287,7 +287,7 @@ describe('a note', () => {
          revocationEvents(filter: $filter) { edges { node { note revocation { note } } } }
          tokenStatus(token: $token) { revocation { note } }
        }`,
-      { filter: { subject: phone.userId }, token: phone.accessToken },
+      { filter: { subject: phone.userId, scope: 'SUBJECT' }, token: phone.accessToken },
     )
 
     expect(data.logout.revocation).toMatchObject({ reason: 'revoked_by_admin', note: null })

@@ -24,7 +24,7 @@ const RELEASED: ReadonlyArray<readonly [type: string, fields: readonly string[]]
     'Query',
     [
       'me: User!',
-      'sessions: [Session!]!',
+      'sessions(first: Int = 100, after: String): [Session!]!',
       'tokenStatus(token: String!): TokenStatus!',
       'user(id: ID, email: String): User',
       'revocations(first: Int = 50, after: String, filter: RevocationFilter): RevocationConnection!',

@@ -111,11 +111,13 @@ const logout = (at: number): Command =>
 
     const { logout: answer } = await succeed(
       real,
-      'mutation { logout { revocation { id } } }',
+      'mutation { logout { revocation { id scope } } }',
       token.text,
     )
     token.session.hasEnded = true
-    record(model, answer, ({ session }) => session === token.session)
+    // What a cut-off has ended already names that cut-off; its own entry, of which the answer says nothing, stays.
+    const own = answer.revocation.scope === 'SESSION' ? answer : null
+    record(model, own, ({ session }) => session === token.session)
   })
 
 const logoutAllDevices = (at: number, keepCurrent: boolean): Command =>
@@ -212,7 +214,6 @@ const restore = (at: number): Command =>
 
     const query = 'mutation ($id: ID!) { restore(revocationId: $id) { revocation { id } } }'
     const variables = { id: chosen.revocationId }
-    // A logout of what a cut-off has ended already names that cut-off.
     const same = model.acts.filter(({ revocationId }) => revocationId === chosen.revocationId)
     if (same.some(({ subject }) => subject && model.suspended.has(subject))) {
       const { errors } = await real

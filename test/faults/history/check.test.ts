@@ -217,6 +217,16 @@ const FINE: readonly Case[] = [
     [login([0, 1]), logoutAll([2, 3], made('e')), logout([4, 5], stood('e'))],
   ],
   [
+    'a logout that stays when the cut-off that it names is restored',
+    [
+      login([0, 1]),
+      logoutAll([2, 3], made('e')),
+      logout([4, 5], stood('e')),
+      restore([6, 7], 'e'),
+      use([8, 9], REVOKED),
+    ],
+  ],
+  [
     'an entry again after its restoration',
     [
       login([0, 1]),

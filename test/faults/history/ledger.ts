@@ -39,9 +39,12 @@ export class Ledger {
   readonly #sessionOfRefreshToken = new Map<string, string>()
   readonly #refreshes = new Map<string, Operation[]>()
   readonly #restorations = new Map<string, Operation[]>()
+  /** The entries that cut-offs made or named. */
+  readonly #cutOffs: ReadonlySet<string>
 
   constructor(history: readonly Operation[]) {
     for (const operation of history) this.#note(operation)
+    this.#cutOffs = new Set(history.flatMap(findCutOff))
     this.acts = history.flatMap((operation) => this.#readAct(operation) ?? [])
   }
 
@@ -128,9 +131,12 @@ export class Ledger {
     // What is refused, and ends a session all the same, is a refresh token that comes a second time.
     if (outcome.kind === 'REFUSED' && deed.do !== 'refresh') return null
 
-    const isAcknowledged = outcome.kind === 'OK'
     const entry = outcome.kind === 'OK' ? (outcome.entry ?? null) : null
-    return { operation, target, isAcknowledged, entry }
+    // A logout of what a cut-off ended makes an entry of its own, and the answer names the cut-off.
+    if (deed.do === 'logout' && entry !== null && this.#cutOffs.has(entry)) {
+      return { operation, target, isAcknowledged: false, entry: null }
+    }
+    return { operation, target, isAcknowledged: outcome.kind === 'OK', entry }
   }
 
   #readTarget(operation: Operation): Target | null {
@@ -188,6 +194,11 @@ export function isBefore(first: Operation, second: Operation): boolean {
 /** Until when an operation may take effect. */
 export function effectEndOf({ outcome, endedAt }: Operation): number {
   return outcome.kind === 'UNKNOWN' ? Infinity : endedAt
+}
+
+function findCutOff({ deed, outcome }: Operation): readonly string[] {
+  const isCutOff = deed.do === 'logoutAllDevices' || deed.do === 'revokeUser'
+  return isCutOff && outcome.kind === 'OK' && outcome.entry ? [outcome.entry] : []
 }
 
 function isAimedAt(target: Target, session: string, person: string): boolean {
