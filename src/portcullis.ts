@@ -19,6 +19,7 @@ import { LiveConnections } from './live/live-connections.ts'
 import { createRevocationCheck } from './revocation/loader.ts'
 import type { LookUp, RevocationCheck } from './revocation/loader.ts'
 import type { RevocationStore } from './revocation/store.ts'
+import { unlessAhead } from './revocation/store-clock.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 import { shieldLog } from './security-event.ts'
@@ -259,8 +260,14 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
       typeDefs: liveTypeDefs,
       resolvers: createLiveResolvers({ revocations: store, connections }),
       connections,
-      webSocketOptions: (live) => createWebSocketOptions(parts, live),
-      eventStreamOptions: (live) => createEventStreamOptions(parts, live),
+      webSocketOptions(live) {
+        store.follow?.()
+        return createWebSocketOptions(parts, live)
+      },
+      eventStreamOptions(live) {
+        store.follow?.()
+        return createEventStreamOptions(parts, live)
+      },
     },
 
     async issue({ sessionId = randomUUID(), roles = ['USER'], ...grant }) {
@@ -276,7 +283,7 @@ export function createPortcullis(options: PortcullisOptions): Portcullis {
     },
 
     startSweeper({ intervalMs = SWEEP_INTERVAL_MS, onError = warn, ...others } = {}) {
-      const sweeps = [(limit: number) => store.deleteExpired(limit)]
+      const sweeps = [unlessAhead(store, (limit) => store.deleteExpired(limit))]
       return startSweeper({ ...others, sweeps, intervalMs, onError })
     },
   }

@@ -27,7 +27,9 @@ import type { JournalFollowerOptions } from './revocation/journal-follower.ts'
 import { PostgresRevocationStore } from './revocation/postgres-store.ts'
 import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
+import { unlessAhead } from './revocation/store-clock.ts'
 import { startSweeper } from './revocation/sweeper.ts'
+import type { Sweep } from './revocation/sweeper.ts'
 import { shieldLog } from './security-event.ts'
 import { SessionEnder } from './session/session-ender.ts'
 import { createSessionKeeper } from './session/session-keeper.ts'
@@ -111,17 +113,42 @@ export async function startService(settings: ServiceSettings, log: Logger): Prom
     ...(await inspect(databaseUrl, { prepares })),
   })
   await dataSource.initialize()
+  const replica = createReplica(settings, dataSource, log)
+  const following = replica ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
   try {
-    return await startNode(settings, dataSource, log)
+    // First, because the pool may take the last connections. Until it is in step the database is asked, and `/readyz` says
+    // that this node is not ready.
+    void follow(following)
+    return await startNode(settings, { dataSource, following }, log)
   } catch (error) {
+    await following.stop()
     await dataSource.destroy()
     throw error
   }
 }
 
+/** Milliseconds after which a start that could not come to anything is tried again: rights may have been granted. */
+const FOLLOW_AGAIN_MS = 5000
+
+/** Until it is stopped. Faults are in the log. */
+async function follow(following: JournalFollower | RevocationReplica): Promise<void> {
+  for (;;) {
+    try {
+      return await following.start()
+    } catch {
+      await sleep(FOLLOW_AGAIN_MS, undefined, { ref: false })
+    }
+  }
+}
+
+interface Backing {
+  readonly dataSource: DataSource
+  readonly following: JournalFollower | RevocationReplica
+}
+
 async function startNode(
   settings: ServiceSettings,
-  dataSource: DataSource,
+  { dataSource, following }: Backing,
   log: Logger,
 ): Promise<Service> {
   const securityLog = shieldLog(({ event, ...details }) => log.info({ event, ...details }, event))
@@ -130,8 +157,7 @@ async function startNode(
   const installation = await waitForAnswer(() => readInstallation(dataSource))
   if (settings.isProduction && issuer === DEFAULT_ISSUER) log.warn(ISSUER_WARNING)
 
-  const replica = createReplica(settings, dataSource, log)
-  const journal = replica?.journal ?? new JournalFollower(dataSource, reportTo(log, 'journal'))
+  const replica = following instanceof RevocationReplica ? following : null
   const metrics = createMetrics(replica, settings.countDroppedLogLines ?? (() => 0))
   const ender = new SessionEnder({ dataSource, onError: reportSweep(log) })
   const revocations = new PostgresRevocationStore(dataSource, {
@@ -141,7 +167,7 @@ async function startNode(
       idleSeconds: settings.sessionIdleTtlSeconds,
       onLeft: () => ender.start(),
     }),
-    ...(replica ? { replica } : { journal }),
+    ...(following instanceof RevocationReplica ? { replica: following } : { journal: following }),
   })
   const attempts = new FailedAttempts(dataSource, settings.failedAttempts)
   const hashing = new WorkQueue(HASHING)
@@ -221,23 +247,23 @@ async function startNode(
     await app.close()
     throw error
   })
-  // Until it is in step the database is asked, and `/readyz` says that this node is not ready.
-  const following = replica ?? journal
-  void following.start()
   void warmPool(dataSource)
   // What a node that is gone has left.
   ender.start()
 
+  const forgetting: readonly Sweep[] = [
+    (limit) => revocations.deleteExpired(limit),
+    (limit) => sessions.deleteEnded(limit),
+    (limit) => attempts.deleteExpired(limit),
+    (limit) => resets.deleteExpired(limit),
+  ]
   const sweeper =
     settings.sweepIntervalSeconds === 0
       ? null
       : startSweeper({
           sweeps: [
             (limit) => ender.endBatch(limit),
-            (limit) => revocations.deleteExpired(limit),
-            (limit) => sessions.deleteEnded(limit),
-            (limit) => attempts.deleteExpired(limit),
-            (limit) => resets.deleteExpired(limit),
+            ...forgetting.map((sweep) => unlessAhead(revocations, sweep)),
           ],
           intervalMs: settings.sweepIntervalSeconds * 1000,
           onError: reportSweep(log),

@@ -4,6 +4,23 @@ import type { DataSource } from 'typeorm'
 /** How long a new connection may take to say what it leads to, in milliseconds. */
 const VERIFY_MS = 2000
 
+/**
+ * Refuses a `DataSource` that is of no use, at the start and not at the first request.
+ *
+ * @throws `TypeError` when it is not PostgreSQL's, or was not initialized.
+ */
+export function assertUsable(dataSource: DataSource): void {
+  const { options, isInitialized } = (dataSource ?? {}) as Partial<DataSource>
+  if (options?.type !== 'postgres') {
+    throw new TypeError(
+      `expected a DataSource of type postgres, got ${options?.type ?? typeof dataSource}`,
+    )
+  }
+  if (!isInitialized) {
+    throw new TypeError('expected an initialized DataSource: await its initialize() first')
+  }
+}
+
 /** The driver's own pool, for what TypeORM does not offer. */
 export function poolOf(dataSource: DataSource): Pool {
   return (dataSource.driver as unknown as { master: Pool }).master

@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Client } from 'pg'
+import type { ClientBase } from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
 import type { DataSource } from 'typeorm'
-import { createFeedConnection } from '../database/feed-connection.ts'
+import { openFeedConnection } from '../database/feed-connection.ts'
 import type { FeedConnection } from '../database/feed-connection.ts'
 import { readServerIdentity } from '../database/server-identity.ts'
 import type { ServerIdentity } from '../database/server-identity.ts'
@@ -57,30 +57,27 @@ export class JournalFeed {
   /** The server that it leads to; `null` where that does not tell. */
   readonly server: ServerIdentity | null
   readonly #connection: FeedConnection
-  readonly #client: Client
+  readonly #client: ClientBase
   readonly #timeLimitMs: number
   /** Writes the names that our tables have in this `DataSource`. */
   readonly #sql: (text: string) => string
 
   /** @throws when the database cannot be reached in time. */
   static async open(dataSource: DataSource, options: JournalFeedOptions): Promise<JournalFeed> {
-    const connection = createFeedConnection(dataSource)
+    const connection = await openFeedConnection(dataSource, options.timeLimitMs)
     const { client } = connection
-    // What breaks the connection fails the next statement, which somebody waits for.
-    client.on('error', () => undefined)
     client.on('notification', ({ processId, payload = '' }) => {
       const { processID: own } = client as unknown as { readonly processID: number }
       if (processId !== own) options.onHint(payload)
     })
 
-    const limit = { query_timeout: options.timeLimitMs }
     try {
-      await connection.open(options.timeLimitMs)
-      await client.query({ text: sql.listen, ...limit })
+      const listen = { text: sql.listen, query_timeout: options.timeLimitMs }
+      await client.query(listen)
       const server = await readServerIdentity(client, options.timeLimitMs)
       return new JournalFeed(connection, server, options, (text) => nameTables(dataSource, text))
     } catch (error) {
-      hangUp(client)
+      connection.close()
       throw error
     }
   }
@@ -160,7 +157,7 @@ export class JournalFeed {
 
   /** Ends at once, whatever is under way. */
   close(): void {
-    hangUp(this.#client)
+    this.#connection.close()
   }
 
   #limit(): { query_timeout: number } {
@@ -194,12 +191,6 @@ function toLines(row: JournalRow): readonly JournalLine[] {
 }
 
 const MAX_TRANSACTION_ID = String(2n ** 63n - 1n)
-
-function hangUp(client: Client): void {
-  const { stream } = (client as unknown as { connection: { stream: { destroy(): void } } })
-    .connection
-  stream.destroy()
-}
 
 /** @param snapshot - `xmin:xmax:xip_list`, as PostgreSQL writes it. */
 function parseSnapshot(snapshot: string): JournalPosition {

@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource } from 'typeorm'
 import { Bell } from '../bell.ts'
+import { assertUsable } from '../database/pool.ts'
 import type { ServerIdentity } from '../database/server-identity.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import { HintSender, hintOf, takeHints } from './hint.ts'
+import { HintedEntries } from './hinted-entries.ts'
+import { findHopeless } from './journal-fault.ts'
 import { JournalFeed } from './journal-feed.ts'
 import type { JournalLine, JournalPosition } from './journal-feed.ts'
 import { msSince, takeMoment } from './moment.ts'
@@ -20,8 +23,19 @@ export interface JournalFollowerOptions {
    * @defaultValue 1000
    */
   readonly maxStalenessMs?: number
-  /** Told once when it falls out of step; it goes on trying. */
+  /**
+   * Told once when it falls out of step; it goes on trying.
+   *
+   * @defaultValue a warning of the process (`PortcullisWarning`)
+   */
   readonly onFault?: (error: unknown) => void
+  /**
+   * Told that the journal which it followed is gone, and that it follows another: a backup was restored, or a standby took
+   * over. What was revoked last may be lost; docs/operations.md says what to do.
+   *
+   * @defaultValue a warning of the process (`PortcullisWarning`)
+   */
+  readonly onReplaced?: () => void
   /** Told when it is in step, for the first time and after a fault. */
   readonly onInStep?: () => void
 }
@@ -31,6 +45,9 @@ const DEFAULT_MAX_STALENESS_MS = 1000
 /** Reads so often within the bound that one may fail. */
 const READS_PER_BOUND = 4
 const MAX_READ_INTERVAL_MS = 250
+
+/** However many hints there are: the database has others to answer. */
+const MIN_READ_INTERVAL_MS = 5
 
 /** The least and most that the database is given to answer, in milliseconds. */
 const MIN_TIME_LIMIT_MS = 500
@@ -76,7 +93,10 @@ export class JournalFollower {
   /** Whether nothing is missing of what was in force at `asOf`. */
   #isWhole = false
 
+  readonly #hinted = new HintedEntries()
+
   #isStopping = false
+  #started: Promise<void> | null = null
   #running: Promise<void> = Promise.resolve()
   #said: 'NOTHING' | 'FAULT' | 'IN_STEP' = 'NOTHING'
 
@@ -86,6 +106,7 @@ export class JournalFollower {
     options: JournalFollowerOptions = {},
     keep: TakeEntry | null = null,
   ) {
+    assertUsable(dataSource)
     this.#dataSource = dataSource
     this.#options = options
     this.#keep = keep
@@ -93,14 +114,20 @@ export class JournalFollower {
   }
 
   /**
-   * Follows the journal until it is stopped, whatever fails meanwhile.
+   * Follows the journal until it is stopped, whatever fails meanwhile. Once it was started a second call is the same one.
    *
    * @returns Fulfilled when it is in step for the first time. Nobody has to wait for that.
+   * @throws `Error` with a sentence, when the start cannot come to anything: tables that are not there, a role that may not
+   * read them or is refused. Then it follows nothing, and may be started again.
    */
-  async start(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#running = this.#run(resolve)
+  // oxlint-disable-next-line typescript/promise-function-async -- a rejection nobody waits for must not end the process
+  start(): Promise<void> {
+    this.#started ??= new Promise<void>((resolve, reject) => {
+      this.#running = this.#run(resolve, reject)
     })
+    // Whoever does not wait hears of it by `onFault`.
+    this.#started.catch(() => undefined)
+    return this.#started
   }
 
   async stop(): Promise<void> {
@@ -127,13 +154,15 @@ export class JournalFollower {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** Takes note of an entry that is being made, before anybody is told that it was. */
-  add(entry: Revocation): void {
-    this.know(entry)
-    this.#hints.add(hintOf(entry))
+  /** Whether another node has hinted at an entry that may reach a token issued then, and that was not read yet. */
+  isHinted(high: number, low: number, issuedAtMs: number): boolean {
+    return this.#hinted.mayReach(high, low, issuedAtMs)
   }
 
-  /** Takes note of an entry that was found: whoever is told of it by this node counts on it here. */
+  /**
+   * Takes note of an entry that was found, or that is being made: whoever is told of it by this node, after the commit, counts
+   * on it here.
+   */
   know(entry: Revocation): void {
     if (this.#keep === null) return
     const { high, low, reachMs, expiresAtMs } = hintOf(entry)
@@ -143,15 +172,21 @@ export class JournalFollower {
   /** Tells this node, and then the others, what was committed. A lost hint costs them the time to their next read. */
   announce(committed: readonly Revocation[]): void {
     this.#tell(committed)
+    for (const entry of committed) this.#hints.add(hintOf(entry))
     this.#hints.send()
   }
 
-  async #run(onFirst: () => void): Promise<void> {
+  async #run(onFirst: () => void, onHopeless: (error: Error) => void): Promise<void> {
     while (!this.#isStopping) {
       try {
         await this.#follow(onFirst)
       } catch (error) {
-        this.#reportFault(error)
+        const hopeless = this.#asOf === null ? findHopeless(error) : null
+        this.#reportFault(hopeless ?? error)
+        if (hopeless !== null) {
+          this.#started = null
+          return onHopeless(hopeless)
+        }
       }
       if (!this.#isStopping) await sleep(RECONNECT_MS * (0.5 + Math.random()))
     }
@@ -172,7 +207,7 @@ export class JournalFollower {
         await this.#catchUp(feed)
         onFirst()
         this.#reportInStep()
-        await this.#bell.wait(intervalMs)
+        await Promise.all([this.#bell.wait(intervalMs), sleep(MIN_READ_INTERVAL_MS)])
       }
     } finally {
       this.#feed = null
@@ -182,8 +217,11 @@ export class JournalFollower {
 
   /** A hint says as much as a replica keeps. Whoever watches wants to know more; the same when it is not understood. */
   #takeHint(text: string): void {
-    const isUnderstood = takeHints(text, (...entry) => this.#keep?.(...entry))
-    if (isUnderstood && this.#watchers.size === 0) return
+    let isRoom = true
+    const isUnderstood = takeHints(text, (high, low, reachMs) => {
+      if (this.#keep !== null && !this.#hinted.add(high, low, reachMs)) isRoom = false
+    })
+    if (isUnderstood && isRoom && this.#watchers.size === 0) return
     this.#bell.ring()
   }
 
@@ -198,6 +236,7 @@ export class JournalFollower {
     const { position, now } = await feed.read(null)
     this.clock.observe(now)
     const isReplaced = isBehind(position, this.#position) || isAnother(feed.server, this.#server)
+    if (isReplaced) (this.#options.onReplaced ?? warnOfReplacement)()
     if (this.#mustReload || isReplaced) this.#position = null
 
     this.#mustReload = false
@@ -211,6 +250,7 @@ export class JournalFollower {
 
   async #catchUp(feed: JournalFeed): Promise<void> {
     const askedAt = takeMoment()
+    this.#hinted.beginRead()
     const { position, now } = await feed.read(this.#position, (lines) => this.#take(lines))
     this.clock.observe(now)
     if (this.#mustReload || isBehind(position, this.#position)) {
@@ -222,6 +262,7 @@ export class JournalFollower {
     this.#position = position
     this.#asOf = askedAt
     this.#isWhole = !this.#mustReload
+    this.#hinted.endRead()
   }
 
   #take(lines: readonly JournalLine[]): void {
@@ -239,7 +280,8 @@ export class JournalFollower {
   #reportFault(error: unknown): void {
     if (this.#said === 'FAULT' || this.#isStopping) return
     this.#said = 'FAULT'
-    this.#options.onFault?.(error)
+    const { onFault = warnOfFault } = this.#options
+    onFault(error)
   }
 
   #reportInStep(): void {
@@ -247,6 +289,22 @@ export class JournalFollower {
     this.#said = 'IN_STEP'
     this.#options.onInStep?.()
   }
+}
+
+function warnOfFault(error: unknown): void {
+  const detail = error instanceof Error ? error.message : String(error)
+  process.emitWarning('Portcullis cannot follow the journal at the moment', {
+    type: 'PortcullisWarning',
+    detail,
+  })
+}
+
+function warnOfReplacement(): void {
+  process.emitWarning('The journal that Portcullis followed is gone, and it follows another', {
+    type: 'PortcullisWarning',
+    detail:
+      'What was revoked last may be lost. After a backup was restored, revoke what was issued before',
+  })
 }
 
 /** Whether a journal ends before a position that was read: it is another server's. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Token } from '../token/claims.ts'
 import { EVERYONE_KEY, digestKey, keyOfTarget, keysOfToken, subjectKey } from './key.ts'
 import type { RevocationKey } from './key.ts'
-import { DEFAULT_TOKEN_LIFETIME_SECONDS, forgetAt } from './retention.ts'
+import { DEFAULT_TOKEN_LIFETIME_SECONDS, FORGET_AFTER_SECONDS, forgetAt } from './retention.ts'
 import { findRevoking } from './revocation.ts'
 import type { Revocation } from './revocation.ts'
 import type {
@@ -194,7 +194,7 @@ export class MemoryRevocationStore implements RevocationStore {
   async deleteExpired(limit: number): Promise<number> {
     let entries = 0
     for (const [key, all] of this.#entries) {
-      const kept = all.filter((entry) => this.#isInForce(entry) || ++entries > limit)
+      const kept = all.filter((entry) => !this.#canBeForgotten(entry) || ++entries > limit)
       if (kept.length > 0) this.#entries.set(key, kept)
       else this.#entries.delete(key)
     }
@@ -227,6 +227,10 @@ export class MemoryRevocationStore implements RevocationStore {
 
   #allInForce(): Revocation[] {
     return [...this.#entries.values()].flat().filter((entry) => this.#isInForce(entry))
+  }
+
+  #canBeForgotten({ expiresAt }: Revocation): boolean {
+    return expiresAt.getTime() + FORGET_AFTER_SECONDS * 1000 <= this.#clock()
   }
 
   #isInForce(entry: Revocation): boolean {

@@ -1,5 +1,6 @@
 /** Every statement of the PostgreSQL store. */
 import { EMPTY_SNAPSHOT } from './journal-place.ts'
+import { FORGET_AFTER_SECONDS } from './retention.ts'
 
 const whatItHits = `
   scope, issuer, subject, session_id as "sessionId", token_id as "tokenId", digest,
@@ -213,12 +214,16 @@ export const countEvents = `
   from revocation_event
   where ${matchesFilter('occurred_at', 'actor')}`
 
-/** Here and below the clock is read once, in a subquery: compared with a volatile function no index is used. */
+/**
+ * Entries go a day after they expired, by a clock that may have jumped ahead: set right again, it finds them.
+ *
+ * Here and below the clock is read once, in a subquery: compared with a volatile function no index is used.
+ */
 export const deleteExpired = `
   delete from revocation
   where id = any(array(
     select id from revocation
-    where expires_at <= (select clock_timestamp())
+    where expires_at <= (select clock_timestamp()) - interval '${FORGET_AFTER_SECONDS} seconds'
     limit $1
     for update skip locked
   ))`

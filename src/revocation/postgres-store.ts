@@ -1,4 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm'
+import { assertUsable } from '../database/pool.ts'
 import { read } from '../database/read.ts'
 import { joinTransaction, runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
@@ -62,8 +63,8 @@ export interface PostgresRevocationStoreOptions {
   /** Answers checks from memory, and follows the journal. Start it before, and stop it when you are done. */
   readonly replica?: RevocationReplica
   /**
-   * Follows the journal where there is no replica: so live connections end that other nodes' revocations hit. Start it before,
-   * and stop it when you are done.
+   * Follows the journal where there is no replica: so live connections end that other nodes' revocations hit. Start it before
+   * (`webSocketOptions` and `eventStreamOptions` start it too), and stop it when you are done.
    */
   readonly journal?: JournalFollower
 }
@@ -80,10 +81,14 @@ export class PostgresRevocationStore implements RevocationStore {
   readonly #clock: StoreClock
   readonly #writer: PostgresWriter
 
-  /** @throws `TypeError` when a naming strategy of the `DataSource` renames columns of ours. */
+  /**
+   * @throws `TypeError` when the `DataSource` is not PostgreSQL's, was not initialized, or has a naming strategy that renames
+   * columns of ours.
+   */
   constructor(dataSource: DataSource, options: PostgresRevocationStoreOptions = {}) {
     this.maxTokenLifetimeSeconds = options.maxTokenLifetimeSeconds ?? DEFAULT_TOKEN_LIFETIME_SECONDS
-    if (dataSource.isInitialized) assertColumnNames(dataSource)
+    assertUsable(dataSource)
+    assertColumnNames(dataSource)
     this.#dataSource = dataSource
     this.#options = options
     // One that was not started hears of this node's own revocations.
@@ -270,6 +275,16 @@ export class PostgresRevocationStore implements RevocationStore {
       }
       return { ...done, events }
     })
+  }
+
+  follow(): void {
+    const { replica, journal } = this.#options
+    if (replica === undefined && journal === undefined) {
+      throw new TypeError(
+        'expected PostgresRevocationStore to be given a replica or a journal: live connections end with what other nodes revoke',
+      )
+    }
+    void (replica ?? journal)?.start()
   }
 
   watch(watcher: JournalWatcher): () => void {

@@ -112,7 +112,7 @@ export class PostgresWriter {
       keyOfTarget(target),
       kept,
     ])
-    if (found) this.#options.journal?.add(found)
+    if (found) this.#options.journal?.know(found)
     return found ?? null
   }
 
@@ -190,7 +190,7 @@ export class PostgresWriter {
         found.set(key, { entry, isNew: true })
       }
     }
-    for (const { entry } of found.values()) this.#options.journal?.add(entry)
+    for (const { entry } of found.values()) this.#options.journal?.know(entry)
     return found
   }
 
@@ -216,7 +216,7 @@ export class PostgresWriter {
     // Cut-offs do not collide.
     const added = await this.#add(manager, [[keyOfTarget(target), request]], revokedAt)
     const [{ key: _key, ...revocation }] = added as [FoundEntry]
-    this.#options.journal?.add(revocation)
+    this.#options.journal?.know(revocation)
     const endedSessions = (await this.#endSessions(manager, [revocation])).get(revocation) ?? null
     return { revocation, alreadyRevoked: false, endedSessions }
   }

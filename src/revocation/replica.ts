@@ -37,14 +37,16 @@ export class RevocationReplica {
   }
 
   /**
-   * Loads what is in force and follows the journal until it is stopped, whatever fails meanwhile.
+   * Loads what is in force and follows the journal until it is stopped, whatever fails meanwhile. Once it was started a second
+   * call is the same one.
    *
    * @returns Fulfilled when it is in step for the first time. Nobody has to wait for that.
+   * @throws `Error` with a sentence, as {@link JournalFollower.start}.
    */
-  async start(): Promise<void> {
-    this.#cleaning = setInterval(() => void this.#clean(), CLEANING_INTERVAL_MS)
-    this.#cleaning.unref()
-    await this.journal.start()
+  // oxlint-disable-next-line typescript/promise-function-async -- as the journal's
+  start(): Promise<void> {
+    this.#cleaning ??= setInterval(() => void this.#clean(), CLEANING_INTERVAL_MS).unref()
+    return this.journal.start()
   }
 
   async stop(): Promise<void> {
@@ -66,7 +68,9 @@ export class RevocationReplica {
     const issuedMs = issuedAtMs(token)
     const words = wordsOf(token)
     for (let at = 0; at < words.length; at += 2) {
-      if (this.#table.mayReach(words[at] as number, words[at + 1] as number, issuedMs)) return false
+      const [high, low] = [words[at] as number, words[at + 1] as number]
+      if (this.#table.mayReach(high, low, issuedMs)) return false
+      if (this.journal.isHinted(high, low, issuedMs)) return false
     }
     return true
   }

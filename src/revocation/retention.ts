@@ -7,6 +7,12 @@ const UNVERIFIED_RETENTION_SECONDS = 24 * 60 * 60
 /** How long tokens live unless somebody says otherwise. */
 export const DEFAULT_TOKEN_LIFETIME_SECONDS = 15 * 60
 
+/**
+ * How long an entry is kept after it expired: a clock that jumps ahead, and back, within a day has nothing forgotten that
+ * counts. In force it is no longer, so replicas do not keep it.
+ */
+export const FORGET_AFTER_SECONDS = 24 * 60 * 60
+
 /** Longer than the last token can be accepted by any node: skew once for its issue, once for its end. */
 const MARGIN_SECONDS = 2 * MAX_CLOCK_SKEW_SECONDS
 

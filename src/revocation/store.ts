@@ -155,6 +155,14 @@ export interface RevocationStore {
   readEvents(request: JournalRequest): Promise<JournalExtract>
 
   /**
+   * Has {@link RevocationStore.watch} tell also what other nodes do, if that is not under way. A store that only one process
+   * uses leaves the method out.
+   *
+   * @throws `TypeError` when the store was given nothing to follow the journal with.
+   */
+  follow?(): void
+
+  /**
    * Tells somebody what the journal gets.
    *
    * @returns How to stop.

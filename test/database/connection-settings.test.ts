@@ -2,7 +2,7 @@ import type { QueryResultRow } from 'pg'
 import { DataSource } from 'typeorm'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createDataSource } from '../../src/database/data-source.ts'
-import { createFeedConnection } from '../../src/database/feed-connection.ts'
+import { openFeedConnection } from '../../src/database/feed-connection.ts'
 import { inspect } from '../../src/database/inspect.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { poolOf } from '../../src/database/pool.ts'
@@ -105,10 +105,9 @@ describe('What our SQL depends on is set by us, whatever a DBA set', () => {
     dataSource = createDataSource({ url: database.url })
     await dataSource.initialize()
     const pool = await settingsOf((text) => poolOf(dataSource!).query(text))
-    const feed = createFeedConnection(dataSource)
-    await feed.open(5000)
+    const feed = await openFeedConnection(dataSource, 5000)
     const own = await settingsOf((text) => feed.client.query(text))
-    await feed.client.end()
+    feed.close()
 
     expect(pool).toEqual(expected()(pool))
     expect(own).toEqual(expected(WITHOUT_LIMITS)(own))

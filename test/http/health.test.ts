@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
-import { DataSource } from 'typeorm'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { openDataSource } from '../support/node.ts'
 import { registerHealth } from '../../src/http/health.ts'
 import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
 import { RevocationReplica } from '../../src/revocation/replica.ts'
@@ -86,7 +86,8 @@ describe('a node with a replica', () => {
 
   // Q62
   it('is not ready before it has loaded what is in force', async () => {
-    const replica = new RevocationReplica(new DataSource({ type: 'postgres' }))
+    const dataSource = await openDataSource(node.database.url, 1)
+    const replica = new RevocationReplica(dataSource)
     const app = Fastify()
     registerHealth(app, { revocations: new MemoryRevocationStore(), replica })
     const { statusCode, headers, body } = await app.inject('/readyz')
@@ -96,6 +97,7 @@ describe('a node with a replica', () => {
     expect(JSON.parse(body)).toMatchObject({ status: 'loading', replica: { state: 'LOADING' } })
     expect((await app.inject('/healthz')).statusCode).toBe(200)
     await app.close()
+    await dataSource.destroy()
   })
 
   // Q63

@@ -179,7 +179,7 @@ describe('the sweeper', () => {
       ...request,
       target: { scope: 'SESSION', sessionId: 'old', subject: 'ada' },
     })
-    now += 20 * MINUTE_MS
+    now += (24 * 60 + 20) * MINUTE_MS
     await store.revoke({
       ...request,
       target: { scope: 'SESSION', sessionId: 'new', subject: 'ada' },

@@ -305,8 +305,8 @@ describe('PostgresRevocationStore beside sessions', () => {
       const live = await signIn()
       await database.query(
         `insert into revocation (id, key, scope, session_id, revoked_at, expires_at, reason)
-         select gen_random_uuid(), gen_random_uuid(), 'SESSION', 'old', now() - interval '2 hours',
-                now() - random() * interval '1 hour', 'logout'
+         select gen_random_uuid(), gen_random_uuid(), 'SESSION', 'old', now() - interval '2 days',
+                now() - interval '1 day' - random() * interval '1 hour', 'logout'
          from generate_series(1, 3000)`,
       )
       await database.query(
@@ -353,7 +353,7 @@ describe('PostgresRevocationStore beside sessions', () => {
       for (const sessionId of ['a', 'b', 'c']) {
         await revoke({ scope: 'SESSION', sessionId, subject: 'ada' })
       }
-      await clock.jump(2 * 60 * 60 * SECOND)
+      await clock.jump(26 * 60 * 60 * SECOND)
       const [held, done] = [createGate(), createGate()]
       const holder = runTransaction(other.dataSource, async (manager) => {
         await manager.query(`select 1 from revocation where session_id = 'a' for update`)

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { StoreClock } from '../../src/revocation/store-clock.ts'
+import { StoreClock, unlessAhead } from '../../src/revocation/store-clock.ts'
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['Date'] })
@@ -36,3 +36,29 @@ it('says when the store’s clock was set back by more than entries outlive thei
   clock.observe(new Date(STORE_NOW.getTime() - 2 * 59_000 - 2000))
   expect(onSetBack).toHaveBeenCalledTimes(1)
 })
+
+it('says so too when it was set back in several small steps', () => {
+  const onSetBack = vi.fn<() => void>()
+  const clock = new StoreClock(onSetBack)
+  for (const seconds of [0, 25, 50]) clock.observe(new Date(STORE_NOW.getTime() - seconds * 1000))
+  expect(onSetBack).not.toHaveBeenCalled()
+
+  clock.observe(new Date(STORE_NOW.getTime() - 75_000))
+  expect(onSetBack).toHaveBeenCalledTimes(1)
+  clock.observe(new Date(STORE_NOW.getTime() - 100_000))
+  expect(onSetBack).toHaveBeenCalledTimes(1)
+})
+
+it.each([
+  [13 * 3600, 0],
+  [11 * 3600, 7],
+  [-100 * 3600, 7],
+])(
+  'has a sweep wait while the store’s clock is %s seconds from the process’s',
+  async (seconds, swept) => {
+    const clock = new StoreClock()
+    clock.observe(new Date(performance.timeOrigin + performance.now() + seconds * 1000))
+
+    expect(await unlessAhead(clock, async () => 7)(10)).toBe(swept)
+  },
+)

@@ -628,8 +628,8 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
 
     it('outlives the entries that it tells of', async () => {
       const { revocation } = await revoke({ scope: 'EVERYONE' }, { note: 'a leak', by: 'admin' })
-      await clock.jump(DAY)
-      await store.deleteExpired(100)
+      await clock.jump(DAY + HOUR)
+      expect(await store.deleteExpired(100)).toBe(1)
 
       const { items } = await store.listEvents({ first: 10, after: null, filter: {} })
       expect(items).toMatchObject([{ kind: 'REVOKED', actor: 'admin', note: 'a leak', revocation }])
@@ -799,7 +799,7 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       for (let index = 0; index < 7; index += 1) {
         await revoke({ scope: 'SESSION', sessionId: `old ${index}`, subject: 'ada' })
       }
-      await clock.jump(HOUR)
+      await clock.jump(DAY + HOUR)
       const token = await issue('ada', 'phone')
       await revoke({ scope: 'SESSION', sessionId: 'phone', subject: 'ada' })
 
@@ -815,15 +815,34 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       expect(await store.countEvents({})).toBe(8)
     })
 
-    it('removes nothing that expires a second later', async () => {
+    it('keeps an entry for a day after it expired, to the second', async () => {
       await clock.stop(NOON)
       const { revocation } = await revoke({ scope: 'EVERYONE' })
 
-      await clock.jump(revocation.expiresAt.getTime() - NOON.getTime() - SECOND)
+      await clock.jump(revocation.expiresAt.getTime() + DAY - NOON.getTime() - SECOND)
       expect(await store.deleteExpired(10)).toBe(0)
       await clock.jump(SECOND)
       expect(await store.deleteExpired(10)).toBe(1)
     })
+
+    it.each([20 * 60 * SECOND, 23 * HOUR])(
+      'forgets nothing because the clock was %s ms ahead for a sweep',
+      async (ms) => {
+        const token = await issue()
+        const { revocation } = await revoke({
+          scope: 'SESSION',
+          sessionId: 'phone',
+          subject: 'ada',
+        })
+
+        await clock.jump(ms)
+        await store.deleteExpired(10)
+        await clock.jump(-ms)
+        await store.ping()
+        expect(await store.findFor([token])).toEqual([revocation])
+        expect(await other.findFor([token])).toEqual([revocation])
+      },
+    )
 
     it('removes lines of the journal after their retention, no more than the limit at a time', async () => {
       for (let index = 0; index < 5; index += 1) {
@@ -835,7 +854,7 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
 
       expect(await store.deleteExpired(4)).toBe(4)
       expect(await store.countEvents({})).toBe(2)
-      expect(await store.deleteExpired(4)).toBe(2)
+      expect(await store.deleteExpired(4)).toBe(1)
       expect(await store.countEvents({})).toBe(1)
       const { items } = await store.listEvents({ first: 10, after: null, filter: {} })
       expect(items[0]?.revocation.sessionId).toBe('young')
