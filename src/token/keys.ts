@@ -6,6 +6,7 @@ import {
   createSecretKey,
 } from 'node:crypto'
 import type { JsonWebKey, KeyObject } from 'node:crypto'
+import { findWeakness } from './weak-rsa.ts'
 
 /** One algorithm per key (RFC 8725 §3.1). */
 export type Algorithm = 'HS256' | 'RS256' | 'ES256'
@@ -116,15 +117,24 @@ function algorithmOf(key: KeyObject): Algorithm {
 
   if (key.asymmetricKeyType === 'rsa' && modulusLength >= 2048) {
     // With 1 everybody can sign, with 3 whoever finds a verifier that is not exact (FIPS 186-5 §A.1.1).
-    if (publicExponent >= 65_537n) return 'RS256'
-    throw new TypeError(
-      `expected an RSA key with a public exponent of at least 65537, got ${publicExponent}`,
-    )
+    if (publicExponent < 65_537n) {
+      throw new TypeError(
+        `expected an RSA key with a public exponent of at least 65537, got ${publicExponent}`,
+      )
+    }
+    const weakness = findWeakness(modulusOf(key))
+    if (weakness !== null) throw new TypeError(`expected a sound RSA key, got one with ${weakness}`)
+    return 'RS256'
   }
   if (key.asymmetricKeyType === 'ec' && namedCurve === 'prime256v1') return 'ES256'
 
   const got = [key.asymmetricKeyType, namedCurve ?? (modulusLength || '')].join(' ').trim()
   throw new TypeError(`expected an RSA key of at least 2048 bits or a P-256 key, got ${got}`)
+}
+
+function modulusOf(key: KeyObject): bigint {
+  const { n = '' } = key.export({ format: 'jwk' })
+  return BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`)
 }
 
 function thumbprint(key: KeyObject): string {
