@@ -50,6 +50,12 @@ const HEAD_TIMEOUT_MS = 10_000
 /** How often that is looked at. */
 const TIMEOUT_CHECK_MS = 1000
 
+/**
+ * Whether Node reads the body of a request with an upgrade itself, as from version 25 on. Then it also declines upgrades as
+ * it should; version 24 loses what comes behind a declined one, and `upgrades.ts` sees to it, as in those before.
+ */
+const PARSES_BODIES_OF_UPGRADES = Number(process.versions.node.split('.')[0]) >= 25
+
 /** As `readForwardedAddress` has it. */
 const isNearestProxy = (_address: string, hop: number): boolean => hop === 0
 
@@ -114,8 +120,9 @@ function describeHttp(requestTimeoutMs: number): object {
     connectionsCheckingInterval: TIMEOUT_CHECK_MS,
     // `request-head.ts` asks for it, and says so in GraphQL's form.
     requireHostHeader: false,
-    // Node from version 24 on declines the others by itself; before, `web-sockets.ts` does.
-    shouldUpgradeCallback: (request: IncomingMessage) => opensWebSocket(request, GRAPHQL_PATH),
+    ...(PARSES_BODIES_OF_UPGRADES && {
+      shouldUpgradeCallback: (request: IncomingMessage) => opensWebSocket(request, GRAPHQL_PATH),
+    }),
   }
 }
 

@@ -43,8 +43,9 @@ export async function isEachAnswered(socket: Connection): Promise<void> {
 /**
  * Has a request answered as if it had offered no upgrade (RFC 9110 §7.8).
  *
- * Node before version 24 lets no server decline an upgrade: it has given up the connection by now, and left the body unread. So
- * the request goes back to where it came from, without its offer, and the connection to the server as if it were new.
+ * Node before version 25 lets no server decline an upgrade as it should: it has given up the connection by now, and left
+ * the body unread. So the request goes back to where it came from, without its offer, and the connection to the server as
+ * if it were new.
  */
 export function serveWithoutUpgrade(
   server: Server,
