@@ -14,6 +14,7 @@ import { createDataSource } from './database/data-source.ts'
 import { inspect } from './database/inspect.ts'
 import { readInstallation } from './database/installation.ts'
 import { migrate } from './database/migrate.ts'
+import { ReadOnlyError } from './database/pool.ts'
 import { assertJournal } from './database/pooler.ts'
 import { warmPool } from './database/warm-pool.ts'
 import { BadInputError, RevocationUnavailableError } from './errors.ts'
@@ -218,7 +219,7 @@ async function startNode(
     assertRestorable: (revocation) => assertRestorable(revocation, accounts),
   })
   metrics.watch(portcullis.live.connections)
-  await waitForAnswer(() => revocations.ping())
+  await waitForAnswer(async () => revocations.ping().catch(ignoreReadOnly))
 
   const schemas = createServiceSchema({
     portcullis,
@@ -285,6 +286,11 @@ async function startNode(
   }
 }
 
+/** Checks go on while PostgreSQL is read-only, and `/readyz` says the rest. */
+function ignoreReadOnly(error: Error): void {
+  if (!(error.cause instanceof ReadOnlyError)) throw error
+}
+
 /** @throws {@link StartError} when the database, which was there a moment ago, has not answered a check by then. */
 async function waitForAnswer<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   const deadline = performance.now() + FIRST_ANSWER_MS
@@ -293,9 +299,9 @@ async function waitForAnswer<Answer>(ask: () => Promise<Answer>): Promise<Answer
       return await ask()
     } catch (error) {
       if (!(error instanceof RevocationUnavailableError)) throw error
-      const { message } = (error as Error).cause as Error
+      const cause = error.cause as Error
       if (performance.now() > deadline)
-        throw new StartError(`The database does not answer: ${message}`)
+        throw new StartError(`The database does not answer: ${cause.message}`)
       await sleep(100)
     }
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EntitySchema } from 'typeorm'
-import type { DataSource } from 'typeorm'
+import type { DataSource, EntityManager } from 'typeorm'
 import type { Installation } from '../token/claims.ts'
 import { StartError } from '../start-error.ts'
 import { runTransaction } from './transaction.ts'
@@ -44,14 +44,22 @@ export async function readInstallation(dataSource: DataSource): Promise<Installa
 
 async function readOrMake(dataSource: DataSource): Promise<Installation> {
   return runTransaction(dataSource, async (manager) => {
+    const standing = await find(manager)
+    // Only the first node writes: others start on a database that is read-only for a while.
+    if (standing !== null) return standing
+
     await manager.query(
       `insert into installation (number, id, created_at) values (1, $1, clock_timestamp())
        on conflict (number) do nothing`,
       [randomUUID()],
     )
-    const [row] = await manager.query<[InstallationRow]>(
-      `select id, created_at as "createdAt" from installation`,
-    )
-    return { id: row.id, since: row.createdAt }
+    return (await find(manager)) as Installation
   })
+}
+
+async function find(manager: EntityManager): Promise<Installation | null> {
+  const [row] = await manager.query<InstallationRow[]>(
+    `select id, created_at as "createdAt" from installation`,
+  )
+  return row ? { id: row.id, since: row.createdAt } : null
 }

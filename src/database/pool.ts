@@ -94,6 +94,16 @@ export async function askAll<Row extends QueryResultRow>(
   return [results].flat().at(-1)?.rows[0]
 }
 
+/** What is asked of it is to write. */
+export class ReadOnlyError extends Error {
+  /** `read_only_sql_transaction` */
+  readonly code = '25006'
+
+  constructor() {
+    super('This PostgreSQL is read-only: what is asked of it now would be refused')
+  }
+}
+
 class StandbyError extends Error {
   /** `read_only_sql_transaction`, which is what it would come to. */
   readonly code = '25006'

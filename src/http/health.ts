@@ -11,8 +11,13 @@ export interface HealthOptions {
   readonly isStopping?: (() => boolean) | undefined
 }
 
+/** For how long an answer of the database stands, in milliseconds. */
+const MEMORY_MS = 10
+
 /** `/healthz`: the process lives. `/readyz`: it can answer for revocation right now. */
 export function registerHealth(app: FastifyInstance, options: HealthOptions): void {
+  const ping = shareAnswers(() => options.revocations.ping())
+
   app.get('/healthz', async (_request, reply) => {
     void reply.header('cache-control', 'no-store')
     return { status: 'ok' }
@@ -20,18 +25,36 @@ export function registerHealth(app: FastifyInstance, options: HealthOptions): vo
 
   app.get('/readyz', async (_request, reply) => {
     void reply.header('cache-control', 'no-store')
-    const { revocations, isStopping } = options
+    const { isStopping } = options
     const replica = options.replica?.state
     if (isStopping?.()) return refuse(reply, { status: 'stopping', ...(replica && { replica }) })
     if (replica?.state === 'LOADING') return refuse(reply, { status: 'loading', replica })
 
     try {
-      await revocations.ping()
+      await ping()
       return { status: 'ready', ...(replica && { replica }) }
-    } catch {
-      return refuse(reply, { status: 'unavailable', ...(replica && { replica }) })
+    } catch (error) {
+      const reason = isReadOnly(error) ? { reason: 'READ_ONLY' } : {}
+      return refuse(reply, { status: 'unavailable', ...reason, ...(replica && { replica }) })
     }
   })
+}
+
+/** Whoever asks meanwhile gets the same answer: however many ask, they take one connection of the pool. */
+function shareAnswers(ask: () => Promise<void>): () => Promise<void> {
+  let shared: Promise<void> | null = null
+  const forget = (): void => {
+    shared = null
+  }
+  return () => {
+    shared ??= ask().finally(() => setTimeout(forget, MEMORY_MS).unref())
+    return shared
+  }
+}
+
+function isReadOnly(error: unknown): boolean {
+  const { cause } = error as { readonly cause?: { readonly code?: unknown } }
+  return cause?.code === '25006'
 }
 
 function refuse(reply: FastifyReply, body: object): FastifyReply {

@@ -28,6 +28,16 @@ export const findByKeys = {
     left join revocation on key = any($1::uuid[]) and expires_at > clock_timestamp()`,
 }
 
+/** Whether the tables are there, and what is asked of them can be written. */
+export const ping = {
+  name: 'portcullis-ping',
+  text: `
+    select clock_timestamp() as now,
+           pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' as "isReadOnly"
+    from (select) as always
+    left join revocation on false`,
+}
+
 /** What stands under which of the keys $1. One row at least, for the clock; the rest of it may be `null`. */
 export const findStanding = `
   select date_trunc('milliseconds', clock_timestamp()) as now, key, ${columns}

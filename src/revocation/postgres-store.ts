@@ -1,5 +1,6 @@
 import type { DataSource, EntityManager } from 'typeorm'
-import { assertUsable } from '../database/pool.ts'
+import type { PreparedStatement } from '../database/access.ts'
+import { ReadOnlyError, assertUsable } from '../database/pool.ts'
 import { read } from '../database/read.ts'
 import { joinTransaction, runTransaction } from '../database/transaction.ts'
 import { RevocationUnavailableError } from '../errors.ts'
@@ -108,7 +109,8 @@ export class PostgresRevocationStore implements RevocationStore {
   }
 
   async ping(): Promise<void> {
-    await this.#find([])
+    const [row] = await this.#ask<PingRow>(sql.ping, [])
+    if (row?.isReadOnly !== false) throw new RevocationUnavailableError(new ReadOnlyError())
   }
 
   rulesOut(token: Token): boolean {
@@ -305,20 +307,29 @@ export class PostgresRevocationStore implements RevocationStore {
     })
   }
 
-  /** The hot path. Whatever goes wrong, it cannot be checked. */
+  /** The hot path. */
   async #find(keys: readonly RevocationKey[]): Promise<readonly Found[]> {
+    const rows = await this.#ask<FoundRow>(sql.findByKeys, [keys])
+    const found = rows.flatMap(({ now: _now, key, ...entry }) =>
+      key === null ? [] : [{ key, entry }],
+    )
+    // Another node's may not have been heard of yet, and a logout is answered by what was found.
+    for (const { entry } of found) this.#journal.know(entry)
+    return found
+  }
+
+  /** Whatever goes wrong, it cannot be checked. */
+  async #ask<Row extends { readonly now: Date }>(
+    { name, text }: PreparedStatement,
+    values: readonly unknown[],
+  ): Promise<readonly Row[]> {
     const { checkTimeoutMs = DEFAULT_CHECK_TIMEOUT_MS } = this.#options
+    const statement = { name, text: this.#sql(text) }
     try {
-      const statement = { ...sql.findByKeys, text: this.#sql(sql.findByKeys.text) }
-      const rows = await read<FoundRow>(this.#dataSource, statement, [keys], checkTimeoutMs)
-      const [{ now }] = rows as [FoundRow]
+      const rows = await read<Row>(this.#dataSource, statement, values, checkTimeoutMs)
+      const [{ now }] = rows as readonly [Row]
       this.#clock.observe(now)
-      const found = rows.flatMap(({ now: _now, key, ...entry }) =>
-        key === null ? [] : [{ key, entry }],
-      )
-      // Another node's may not have been heard of yet, and a logout is answered by what was found.
-      for (const { entry } of found) this.#journal.know(entry)
-      return found
+      return rows
     } catch (error) {
       throw error instanceof RevocationUnavailableError
         ? error
@@ -361,6 +372,11 @@ export class PostgresRevocationStore implements RevocationStore {
 interface JournalEnd {
   readonly snapshot: string
   readonly isRestored: boolean
+}
+
+interface PingRow {
+  readonly now: Date
+  readonly isReadOnly: boolean
 }
 
 interface Found {

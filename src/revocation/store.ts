@@ -96,7 +96,7 @@ export interface RevocationStore {
   /** Seconds since the epoch by the store's clock, which also draws cut-offs and issue times. */
   now(): number
 
-  /** Fulfilled when the store can answer for revocation right now. */
+  /** Fulfilled when the store can answer for revocation right now, and take revocations. */
   ping(): Promise<void>
 
   /**

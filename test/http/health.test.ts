@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openDataSource } from '../support/node.ts'
@@ -52,6 +53,43 @@ describe('health', () => {
     }
     expect((await send('/readyz')).status).toBe(200)
   })
+})
+
+describe.each([
+  ['reads the database', null],
+  ['has a replica', 300],
+])('of a node that %s, /readyz', (_what, maxStalenessMs) => {
+  it('is 503 with the reason while the primary is read-only, and checks go on', async () => {
+    const { database } = service
+    const { accessToken: token } = await register(service, `frozen-${maxStalenessMs}`)
+    const url = new URL(database.url)
+    url.searchParams.set('options', '-c default_transaction_read_only=on')
+    const frozen = await startService({ database, databaseUrl: url.href, maxStalenessMs })
+    try {
+      const ready = await fetch(`${frozen.url}/readyz`)
+      expect(ready.status).toBe(503)
+      expect(await ready.json()).toMatchObject({ status: 'unavailable', reason: 'READ_ONLY' })
+      expect((await frozen.graphql('{ me { id } }', { token })).errors).toEqual([])
+    } finally {
+      await frozen.stop()
+    }
+  })
+})
+
+it('asks the store once for all that ask whether a node is ready meanwhile', async () => {
+  const revocations = new MemoryRevocationStore()
+  const ping = vi.spyOn(revocations, 'ping').mockImplementation(() => sleep(50))
+  const app = Fastify()
+  registerHealth(app, { revocations, replica: null })
+  const answers = await Promise.all(Array.from({ length: 1500 }, () => app.inject('/readyz')))
+  expect(answers.every(({ statusCode }) => statusCode === 200)).toBe(true)
+  expect(ping.mock.calls.length).toBeLessThan(10)
+
+  const before = ping.mock.calls.length
+  await sleep(50)
+  await app.inject('/readyz')
+  expect(ping).toHaveBeenCalledTimes(before + 1)
+  await app.close()
 })
 
 describe('a node with a replica', () => {
