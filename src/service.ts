@@ -29,6 +29,7 @@ import { PostgresRevocationStore } from './revocation/postgres-store.ts'
 import { RevocationReplica } from './revocation/replica.ts'
 import type { Revocation } from './revocation/revocation.ts'
 import { unlessAhead } from './revocation/store-clock.ts'
+import { attendToRestoredDatabase } from './restored-database.ts'
 import { startSweeper } from './revocation/sweeper.ts'
 import type { Sweep } from './revocation/sweeper.ts'
 import { shieldLog } from './security-event.ts'
@@ -221,6 +222,8 @@ async function startNode(
   metrics.watch(portcullis.live.connections)
   await waitForAnswer(async () => revocations.ping().catch(ignoreReadOnly))
 
+  await attendToRestoredDatabase({ dataSource, revocations, ...settings, log })
+
   const schemas = createServiceSchema({
     portcullis,
     accounts,
@@ -323,8 +326,16 @@ function reportSweep(log: Logger): (error: unknown) => void {
   return (error) => log.warn({ err: { message: (error as Error).message } }, 'sweep failed')
 }
 
-function reportTo(log: Logger, what: string): Pick<JournalFollowerOptions, 'onFault' | 'onInStep'> {
+function reportTo(
+  log: Logger,
+  what: string,
+): Pick<JournalFollowerOptions, 'onFault' | 'onInStep' | 'onReplaced'> {
   return {
+    onReplaced: () =>
+      log.warn(
+        { event: 'journal_replaced' },
+        'journal replaced: a standby took over, or a backup was restored; what was revoked last may be lost, see docs/operations.md',
+      ),
     onFault: (error) =>
       log.warn({ err: { message: (error as Error).message } }, `${what} out of step`),
     onInStep: () => log.info(`${what} in step`),

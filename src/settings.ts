@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
 import { findOriginFault } from './browser-origin.ts'
 import { findUrlFault } from './database-url.ts'
+import { DateTime } from './graphql/date-time.ts'
 import type { ReauthenticationRules } from './graphql/demand.ts'
 import { createKeyRing } from './token/keys.ts'
 import { StartError } from './start-error.ts'
@@ -45,6 +46,8 @@ export interface Settings {
   /** Whether queries that come again and again are answered in front of the HTTP framework. */
   readonly fastLane: boolean
   readonly journalRetentionDays: number
+  /** After a backup was restored: what was issued before is revoked at the start, once; `null`: nothing is. */
+  readonly revokeIssuedBefore: Date | null
   /** 0: this node does not sweep. */
   readonly sweepIntervalSeconds: number
   readonly corsOrigins: readonly string[]
@@ -108,6 +111,7 @@ const environment = z.object({
   REVOKED_TOKEN_STATUS: z.enum(['401', '403'], 'expected 401 or 403').default('401'),
   FAST_LANE: z.enum(['on', 'off'], 'expected on or off').default('on'),
   JOURNAL_RETENTION_DAYS: wholeNumber(90, 1, 36_500),
+  REVOKE_ISSUED_BEFORE: instant().optional(),
   SWEEP_INTERVAL: wholeNumber(60, 0, DAY_SECONDS),
   CORS_ORIGINS: list().superRefine((origins, context) => {
     const faults = origins.flatMap(describeOriginFault)
@@ -204,6 +208,7 @@ function toSettings(env: Environment): Omit<Settings, 'signWith' | 'previousKeys
     revokedTokenStatus: env.REVOKED_TOKEN_STATUS === '403' ? 403 : 401,
     fastLane: env.FAST_LANE === 'on',
     journalRetentionDays: env.JOURNAL_RETENTION_DAYS,
+    revokeIssuedBefore: env.REVOKE_ISSUED_BEFORE ?? null,
     sweepIntervalSeconds: env.SWEEP_INTERVAL,
     corsOrigins: isProduction ? env.CORS_ORIGINS : [APOLLO_SANDBOX, ...env.CORS_ORIGINS],
     maxLiveConnections: env.MAX_LIVE_CONNECTIONS,
@@ -350,6 +355,18 @@ function databaseUrl(): z.ZodType<string | undefined> {
       if (message !== null) context.addIssue({ code: 'custom', message })
     })
     .optional()
+}
+
+/** As the API's `DateTime`. */
+function instant(): z.ZodType<Date> {
+  return z.string().transform((text, context) => {
+    try {
+      return DateTime.parseValue(text)
+    } catch {
+      context.addIssue('expected an instant such as 2026-11-22T09:30:00Z')
+      return z.NEVER
+    }
+  })
 }
 
 function shortText(): z.ZodString {

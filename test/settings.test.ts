@@ -73,6 +73,7 @@ describe('readSettings', () => {
       revokedTokenStatus: 401,
       fastLane: true,
       journalRetentionDays: 90,
+      revokeIssuedBefore: null,
       sweepIntervalSeconds: 60,
       corsOrigins: ['https://studio.apollographql.com'],
       maxLiveConnections: 20_000,
@@ -130,6 +131,13 @@ describe('readSettings', () => {
     ])
   })
 
+  it('takes an instant before which what was issued is revoked', () => {
+    const { revokeIssuedBefore } = readSettings({
+      REVOKE_ISSUED_BEFORE: '2026-11-22T10:30:00+01:00',
+    })
+    expect(revokeIssuedBefore).toEqual(new Date('2026-11-22T09:30:00Z'))
+  })
+
   it('takes the bound of the replica where there is one', () => {
     const env = { REVOCATION_CHECK: 'replica', REVOCATION_MAX_STALENESS_MS: '200' }
     expect(readSettings(env).maxStalenessMs).toBe(200)
@@ -139,7 +147,7 @@ describe('readSettings', () => {
     const names = `
       NODE_ENV HOST PORT DATABASE_URL MIGRATION_DATABASE_URL JOURNAL_DATABASE_URL DATABASE_PREPARE DATABASE_POOL_SIZE DATA_DIR JWT_SECRET JWT_PRIVATE_KEY_FILE
       JWT_PREVIOUS_KEYS JWT_ISSUER JWT_AUDIENCE ACCESS_TOKEN_TTL REFRESH_TOKEN_TTL REFRESH_GRACE
-      REFRESH_LOST_ANSWER
+      REFRESH_LOST_ANSWER REVOKE_ISSUED_BEFORE
       FAILED_ATTEMPTS_PER_ACCOUNT FAILED_ATTEMPTS_PER_ADDRESS FAILED_ATTEMPTS_WINDOW SESSION_IDLE_TTL MAX_SESSIONS_PER_USER
       REAUTHENTICATION_MAX_AGE ADMIN_REAUTHENTICATION_MAX_AGE
       ADMIN_EMAIL ADMIN_PASSWORD REVOCATION_CHECK REVOCATION_MAX_STALENESS_MS REVOKED_TOKEN_STATUS FAST_LANE
@@ -216,6 +224,8 @@ describe('readSettings', () => {
     ['PORT', ' 4000', 'a whole number from 0 to 65535'],
     ['PORT', '٤٠٠٠', 'a whole number from 0 to 65535'],
     ['DATABASE_PREPARE', 'false', 'on or off'],
+    ['REVOKE_ISSUED_BEFORE', 'yesterday', 'an instant such as 2026-11-22T09:30:00Z'],
+    ['REVOKE_ISSUED_BEFORE', '2026-02-30T09:30:00Z', 'an instant such as 2026-11-22T09:30:00Z'],
     ['DATABASE_POOL_SIZE', '1', 'a whole number from 2 to 1000'],
     ['ACCESS_TOKEN_TTL', '0', 'a whole number from 1 to 86400'],
     ['ACCESS_TOKEN_TTL', '86401', 'a whole number from 1 to 86400'],

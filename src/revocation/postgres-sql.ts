@@ -196,6 +196,34 @@ export const findJournalEnd = `
   select txid_current_snapshot()::text as snapshot,
          exists (select from revocation_event where id = $1::bigint and not ${isOfThisCount}) as "isRestored"`
 
+/**
+ * Whether the newest lines of the journal were restored, and everybody's tokens were not revoked since. Of restored lines one
+ * transaction wrote several here, which different ones wrote first.
+ */
+export const findRestoration = `
+  with newest as (
+    select id, xmin::text as writer, transaction_id, kind, scope, ${isOfThisCount} as is_of_this_count
+    from revocation_event
+    order by id desc
+    limit 1000
+  ), restored as (
+    select max(id) as id
+    from newest
+    where not is_of_this_count
+      or writer in (select writer from newest group by writer having count(distinct transaction_id) > 1)
+  )
+  select restored.id is not null and not exists (
+    select from newest where newest.id > restored.id and scope = 'EVERYONE' and kind = 'REVOKED'
+  ) as "isUnsafe"
+  from restored`
+
+/** Whether everybody's tokens were revoked at or after the instant $1, restored or not. */
+export const findCutOffSince = `
+  select clock_timestamp() as now, exists (
+    select from revocation_event
+    where occurred_at >= $1::timestamptz and scope = 'EVERYONE' and kind = 'REVOKED'
+  ) as "isDone"`
+
 /** The last line that was restored from a server whose count was beyond the snapshot $1. */
 export const findLastRestored = `
   select max(id) as id from revocation_event

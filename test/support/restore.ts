@@ -48,7 +48,15 @@ export async function createFreshDatabase(): Promise<FreshDatabase> {
 }
 
 /** As `pg_dump` does, in the order in which `pg_restore` puts them back. */
-const TABLES = ['account', 'session', 'refresh_token', 'revocation', 'revocation_event']
+const TABLES = [
+  'installation',
+  'account',
+  'session',
+  'refresh_token',
+  'session_cut_off',
+  'revocation',
+  'revocation_event',
+]
 
 /** All rows of a database's tables as they are now, ready to be put into another. */
 export interface Dump {
@@ -71,6 +79,7 @@ export async function dump(database: TestDatabase): Promise<Dump> {
   return {
     restoreTo: async (other) =>
       onConnection(other.url, async (client) => {
+        await client.query(`truncate ${TABLES.join(', ')} cascade`)
         for (const [table, rows] of tables) {
           await pipeline([rows], client.query(copyFrom(`copy ${table} from stdin`)))
         }
