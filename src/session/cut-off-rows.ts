@@ -54,35 +54,43 @@ export async function measureReach(
   { idleSeconds, before, max }: { idleSeconds: number | null; before: Date | null; max: number },
 ): Promise<Reach | null> {
   const values = [revokedAt, subject, keptSessionId, idleSeconds, max + 1]
-  // Those of the earlier cut-off may be millions that have not been updated yet: they are not even looked at.
-  const [from, more] =
-    before === null
-      ? ['session', []]
-      : ['(select * from session where last_issued_at > $6 offset 0) as session', [before]]
   return tryWithin(manager, COUNT_MS, async () => {
     await manager.query(ALONG_INDEXES)
     const [reach] = await manager.query<[Reach]>(
       `select count(*)::integer as sessions, (count(*) filter (where "isInUse"))::integer as "inUse"
-       from (select ${isInUse('$4')} as "isInUse" from ${from} where ${isReached} limit $5) as reached`,
-      [...values, ...more],
+       from (
+         select ${isInUse('$4')} as "isInUse" from ${issuedAfter(before, '$6')} where ${isReached} limit $5
+       ) as reached`,
+      before === null ? values : [...values, before],
     )
     return reach
   })
 }
 
-/** Ends sessions that a cut-off reaches; those that are locked are left. @returns How many ended. */
+/** Sessions without those of an earlier cut-off: millions that were not updated yet are not even looked at. */
+function issuedAfter(before: Date | null, place: string): string {
+  if (before === null) return 'session'
+  return `(select * from session where last_issued_at > ${place} offset 0) as session`
+}
+
+/** Ends the live sessions that a cut-off reaches, as counted; those that are locked are left. @returns How many ended. */
 export async function endAtOnce(
   manager: EntityManager,
   { revokedAt, subject, keptSessionId, reason }: CutOff,
-  { idleSeconds, limit }: { idleSeconds: number | null; limit: number },
+  { idleSeconds, before }: { idleSeconds: number | null; before: Date | null },
 ): Promise<Reach> {
+  const values = [revokedAt, subject, keptSessionId, idleSeconds, reason]
+  await manager.query(ALONG_INDEXES)
   const [ended] = await manager.query<[Array<{ isInUse: boolean }>, number]>(
     `update session set ended_at = $1, end_reason = $5
      where id = any(array(
-       select session.id from session where ${isReached} limit $6 for update skip locked
+       select id from session where ended_at is null and id in (
+         select session.id from ${issuedAfter(before, '$6')} where ${isReached}
+       )
+       for update skip locked
      ))
      returning ${isInUse('$4')} as "isInUse"`,
-    [revokedAt, subject, keptSessionId, idleSeconds, reason, limit],
+    before === null ? values : [...values, before],
   )
   return { sessions: ended.length, inUse: ended.filter((one) => one.isInUse).length }
 }

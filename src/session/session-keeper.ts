@@ -40,7 +40,7 @@ export function createSessionKeeper({
       return reach === null || reach.sessions > MAX_COUNT ? null : reach.inUse
     }
 
-    const ended = await endAtOnce(manager, revocation, { idleSeconds, limit: END_AT_ONCE })
+    const ended = await endAtOnce(manager, revocation, { idleSeconds, before })
     if (ended.sessions < reach.sessions) await leave(manager, revocation)
     return ended.inUse
   }
