@@ -2,6 +2,7 @@ import { BREAK, Kind, visit } from 'graphql'
 import type {
   DirectiveNode,
   DocumentNode,
+  FieldNode,
   NameNode,
   SelectionNode,
   SelectionSetNode,
@@ -39,9 +40,14 @@ export function countFields(document: DocumentNode): number {
 /** Characters of a name. An alias stands in the answer as often as a list has items. */
 const MAX_NAME_CHARACTERS = 255
 
+/** Fields `__schema` and `__type` of a document: each may be answered with all of the schema. */
+const MAX_INTROSPECTIONS = 4
+
 /** @returns What of a document is too much, in words for its author; `null` when nothing is. */
 export function findExcess(document: DocumentNode, limits: DocumentSize): string | null {
   if (hasLongName(document)) return `Use names of at most ${MAX_NAME_CHARACTERS} characters`
+  if (countIntrospections(document) > MAX_INTROSPECTIONS)
+    return `Ask at most ${MAX_INTROSPECTIONS} times for the schema`
   for (const { depth, ...counts } of measureDefinitions(document)) {
     if (depth > limits.depth) return `Nest fields at most ${limits.depth} deep`
     for (const name of ['fields', 'aliases', 'directives', 'spreads'] as const) {
@@ -61,6 +67,17 @@ function hasLongName(document: DocumentNode): boolean {
     },
   })
   return isFound
+}
+
+/** Where a fragment with one is spread again, the fields are merged. */
+function countIntrospections(document: DocumentNode): number {
+  let count = 0
+  visit(document, {
+    Field({ name }: FieldNode) {
+      if (name.value === '__schema' || name.value === '__type') count += 1
+    },
+  })
+  return count
 }
 
 const NOTHING: DocumentSize = { fields: 0, aliases: 0, directives: 0, spreads: 0, depth: 0 }

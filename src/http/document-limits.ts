@@ -11,10 +11,10 @@ import type { DocumentSize } from '../graphql/document-size.ts'
 export const MAX_DOCUMENT_TOKENS = 2000
 
 /** As much as those tokens need, with comments and indentation: what is ignored between them takes time too. */
-export const MAX_DOCUMENT_CHARACTERS = 50 * MAX_DOCUMENT_TOKENS
+export const MAX_DOCUMENT_CHARACTERS = 25 * MAX_DOCUMENT_TOKENS
 
 /** Faults of a document that are told. For each the lines of the document are counted from its beginning. */
-export const MAX_VALIDATION_ERRORS = 20
+export const MAX_VALIDATION_ERRORS = 10
 
 /** Fields of one operation at its root: they all run at the same time. */
 export const MAX_ROOT_FIELDS = 50

@@ -14,7 +14,7 @@ export interface LiveDocumentsOptions {
   /** Rules beside those of the GraphQL specification. */
   readonly validationRules?: readonly ValidationRule[] | undefined
   /**
-   * What a document may hold, in tokens of the GraphQL language, with at most 50 characters for each.
+   * What a document may hold, in tokens of the GraphQL language, with at most 25 characters for each.
    *
    * @defaultValue 2000
    */

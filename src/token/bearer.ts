@@ -1,7 +1,12 @@
 import { TokenInvalidError } from '../errors.ts'
 
+/** Characters of a token, which has 8,192 at the most, and of what stands around it. */
+const MAX_PASTED = 10_000
+
 /** Reads a token that a person pasted: line breaks and blanks around it are no part of it, nor is the scheme. */
 export function readPastedToken(text: string): string {
+  // Nothing could make a token of it.
+  if (text.length > MAX_PASTED) return text
   return text
     .trim()
     .replace(/^authorization\s*:\s*/i, '')

@@ -208,21 +208,21 @@ describe('a document', () => {
     ['of commas', `{ ${','.repeat(300_000)} __typename }`],
     ['of one name', `{ ${'a'.repeat(300_000)} }`],
     ['of one string', `{ user(id: "${'a'.repeat(300_000)}") { id } }`],
-  ])('of more than 100,000 characters is not read: %s', async (_name, query) => {
+  ])('of more than 50,000 characters is not read: %s', async (_name, query) => {
     const { status, body } = await post({ query })
 
     expect(status).toBe(400)
     expect(body.errors[0]).toEqual({
-      message: 'Send a document of at most 100000 characters',
+      message: 'Send a document of at most 50000 characters',
       extensions: { code: 'GRAPHQL_PARSE_FAILED' },
     })
   })
 
-  it('of more than 100,000 characters is not read from a live connection', async () => {
+  it('of more than 50,000 characters is not read from a live connection', async () => {
     const query = `${'#\n'.repeat(60_000)}{ __typename }`
     const [fault] = await askSocket({ query })
 
-    expect(fault.message).toBe('Send a document of at most 100000 characters')
+    expect(fault.message).toBe('Send a document of at most 50000 characters')
     expect(fault.extensions.code).toBe('GRAPHQL_PARSE_FAILED')
   })
 
@@ -240,15 +240,27 @@ describe('a document', () => {
     ])
   })
 
-  it('has at most twenty of its faults told', async () => {
+  it('asks at most four times for the schema', async () => {
+    const ask = async (times: number) => {
+      const fields = Array.from({ length: times }, (_, n) => `a${n}: __schema { types { name } }`)
+      return post({ query: `{ ...f } fragment f on Query { ${fields.join(' ')} }` })
+    }
+
+    expect((await ask(4)).status).toBe(200)
+    const { status, body } = await ask(5)
+    expect(status).toBe(400)
+    expect(body.errors[0].message).toBe('Ask at most 4 times for the schema')
+  })
+
+  it('has at most ten of its faults told', async () => {
     const query = `{ ${Array.from({ length: 60 }, (_, n) => `unknown${n}`).join(' ')} }`.replaceAll(
       ' ',
       '\n',
     )
     const { body } = await post({ query: query.replace(/unknown[4-5]\d/g, '') })
 
-    expect(body.errors).toHaveLength(21)
-    expect(body.errors[20].message).toContain('Too many validation errors')
+    expect(body.errors).toHaveLength(11)
+    expect(body.errors[10].message).toContain('Too many validation errors')
   })
 })
 
@@ -459,7 +471,7 @@ describe('a batch', () => {
   it.each([
     ['something that is no request', 1],
     ['something without a document', {}],
-    ['a document that is too long', { query: ' '.repeat(100_001) }],
+    ['a document that is too long', { query: ' '.repeat(50_001) }],
   ])('with %s is refused as a whole', async (_what, bad) => {
     const { status, body } = await post([GOOD, bad])
 
