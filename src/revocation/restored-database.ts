@@ -1,10 +1,10 @@
 import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
-import { runTransaction } from './database/transaction.ts'
-import * as sql from './revocation/postgres-sql.ts'
-import type { PostgresRevocationStore } from './revocation/postgres-store.ts'
-import type { Revocation } from './revocation/revocation.ts'
-import { StartError } from './start-error.ts'
+import { runTransaction } from '../database/transaction.ts'
+import * as sql from './postgres-sql.ts'
+import type { PostgresRevocationStore } from './postgres-store.ts'
+import type { Revocation } from './revocation.ts'
+import { StartError } from '../start-error.ts'
 
 /** What a start does about a database that may be a restored backup. */
 export interface RestoredDatabaseOptions {
