@@ -126,7 +126,7 @@ describe('the process', () => {
     await vi.waitFor(async () => {
       const waiting = await database.query(`select 1 from pg_locks where not granted`)
       expect(waiting).not.toEqual([])
-    }, 10_000)
+    }, 40_000)
     await sleep(1000)
     await holder.query('rollback')
     await holder.end()
