@@ -5,7 +5,7 @@ const WEB = /^https?:/i
 const NO_PAGES = /^(file|data|blob|javascript|about|ws|wss|ftp|mailto|view-source):/i
 
 /**
- * Finds out why a browser never sends this text as its `Origin`, so that a setting that would allow nobody is refused.
+ * Finds out why a browser never sends this text as its `Origin`, so that a setting that would allow no page is refused.
  *
  * @returns What is wrong, to follow the text; `null` for an origin as browsers send it.
  * @see {@link https://www.rfc-editor.org/rfc/rfc6454#section-6.2 RFC 6454 §6.2}

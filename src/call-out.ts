@@ -1,5 +1,5 @@
 /**
- * Calls what others wrote in a place where nobody could catch what it throws: a listener, a timer, a journal that goes on. There
+ * Calls what others wrote in a place where nothing could catch what it throws: a listener, a timer, a journal that goes on. There
  * it would end the process, or keep the news from everything that comes after it.
  */
 export function callOut(act: () => void): void {

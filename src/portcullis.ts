@@ -189,7 +189,7 @@ export interface Portcullis {
 
 const SWEEP_INTERVAL_MS = 60_000
 
-/** Nobody's tokens have ever lived longer than a year; one that says so was not issued in earnest. */
+/** No tokens have ever lived longer than a year; one that says so was not issued in earnest. */
 const FORMER_LIFETIME_SECONDS = 366 * 24 * 60 * 60
 
 /**

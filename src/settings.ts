@@ -34,7 +34,7 @@ export interface Settings {
   readonly sessionIdleTtlSeconds: number | null
   readonly maxSessionsPerUser: number
   readonly refreshGraceSeconds: number
-  /** For how long a successor that nobody used is given again, in seconds. */
+  /** For how long an unused successor is given again, in seconds. */
   readonly refreshLostAnswerSeconds: number
   readonly failedAttempts: AttemptLimits
   readonly reauthentication: ReauthenticationRules

@@ -52,7 +52,7 @@ export async function ensureFirstAdmin(
   return null
 }
 
-/** Nobody is made an admin who is there already: a stranger may have registered the address. */
+/** An account that is there is not made an admin: a stranger may have registered its address. */
 const WAY_OUT =
   'there is no admin who can sign in: set ADMIN_EMAIL to an address that has no account, and ADMIN_PASSWORD'
 

@@ -55,7 +55,7 @@ export class PasswordResets {
   /**
    * Makes a reset; it replaces an earlier one of the same person.
    *
-   * @throws {@link BadInputError} when nobody has this id, or the person is suspended.
+   * @throws {@link BadInputError} when no account has this id, or its person is suspended.
    */
   async create(userId: string, by: string): Promise<NewPasswordReset> {
     const token = randomBytes(32)
@@ -97,7 +97,7 @@ export class PasswordResets {
       const hash = await this.#find(text)
       const passwordHash = await hashing.run(async () => hashPassword(newPassword))
       const used = await this.#useWithin(hash, passwordHash)
-      // Whoever forgot a password has guessed before.
+      // A person who forgot a password has guessed before.
       await attempts.forget({ kind: 'SIGN_IN', of: used.account.email, from })
       return used
     } catch (error) {
@@ -166,7 +166,7 @@ async function readOwner(manager: EntityManager, hash: Buffer): Promise<string> 
   return row.accountId
 }
 
-/** Once; and only while the admin who made it is one: whoever took an admin's place must not keep a way in. */
+/** Once; and only while the admin who made it is one: a thief who acted as an admin must not keep a way in. */
 async function spend(manager: EntityManager, hash: Buffer): Promise<void> {
   const [[row]] = await manager.query<[Array<{ createdBy: string }>, number]>(
     `delete from password_reset where hash = $1 and expires_at > clock_timestamp()

@@ -53,7 +53,7 @@ export function reasonOf(error: unknown): string {
 const ADVICE: ReadonlyArray<readonly [RegExp, string]> = [
   [
     /does not support SSL connections/,
-    'turn TLS on there, or say sslmode=disable where nobody can listen on the way',
+    'turn TLS on there, or say sslmode=disable where the way is safe',
   ],
   [
     /no encryption|SSL off|SSL required|SSL connection is required|TLS required/i,

@@ -28,7 +28,7 @@ const CONNECT_MS = 2000
  * Connects, and sets up what the meaning of our SQL depends on.
  *
  * Where the server has no connection left, but the pool has several, it is one of the pool's: the checks get on with one less,
- * and nobody gets on without the journal.
+ * and no check gets on without the journal.
  *
  * @throws when it leads to a standby, or gives no answer in time.
  */
@@ -53,7 +53,7 @@ type Connected = Pick<FeedConnection, 'client' | 'close'>
 async function connect(dataSource: DataSource, access: Access): Promise<Connected> {
   const client = new Client(readOptions(dataSource, access))
   const close = (): void => hangUp(client)
-  // What breaks the connection fails the next statement, which somebody waits for.
+  // What breaks the connection fails the next statement, whose caller hears of it.
   client.on('error', () => undefined)
   try {
     await client.connect()
@@ -106,7 +106,7 @@ function feedAccessOf(access: Access): Access {
 /** Those of the pool, but for where it leads. */
 function readOptions(dataSource: DataSource, { journalUrl }: Access): object {
   const { options } = poolOf(dataSource)
-  // The pool hides the password from whoever lists its options.
+  // The pool hides the password from code that lists its options.
   const { password, connectionTimeoutMillis = CONNECT_MS } = options
   return {
     ...options,

@@ -32,7 +32,7 @@ interface Findings {
 /** How long the database has to answer, in milliseconds. */
 const LOOK_MS = 10_000
 
-/** Within a transaction, so that a pooler lends nobody a connection whose limit we set. */
+/** Within a transaction, so that a pooler lends no other client a connection whose limit we set. */
 const LOOK = `
   begin; set local statement_timeout = ${LOOK_MS};
   select current_setting('server_encoding') as encoding, current_setting('search_path') as path,

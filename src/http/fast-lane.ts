@@ -105,7 +105,7 @@ class FastLane<Context extends AuthContext> {
     const headers = this.#isOpen() ? this.#headers.find(head.origin) : null
     const body = headers === null ? null : (request.read() as Buffer | null)
     const hot = body === null ? null : this.#read(body, head)
-    // Nobody has seen its end yet, so the body can go back.
+    // Its end was not told yet, so the body can go back.
     if (body !== null && hot === null) request.unshift(body)
     if (headers === null || hot === null) {
       this.#options.onAnswer('long')

@@ -40,7 +40,7 @@ export function registerHealth(app: FastifyInstance, options: HealthOptions): vo
   })
 }
 
-/** Whoever asks meanwhile gets the same answer: however many ask, they take one connection of the pool. */
+/** Who asks meanwhile gets the same answer: however many ask, they take one connection of the pool. */
 function shareAnswers(ask: () => Promise<void>): () => Promise<void> {
   let shared: Promise<void> | null = null
   const forget = (): void => {

@@ -120,12 +120,12 @@ export class JournalFollower {
    * @throws `Error` with a sentence, when the start cannot come to anything: tables that are not there, a role that may not
    * read them or is refused. Then it follows nothing, and may be started again.
    */
-  // oxlint-disable-next-line typescript/promise-function-async -- a rejection nobody waits for must not end the process
+  // oxlint-disable-next-line typescript/promise-function-async -- a rejection that is not awaited must not end the process
   start(): Promise<void> {
     this.#started ??= new Promise<void>((resolve, reject) => {
       this.#running = this.#run(resolve, reject)
     })
-    // Whoever does not wait hears of it by `onFault`.
+    // Code that does not wait hears of it by `onFault`.
     this.#started.catch(() => undefined)
     return this.#started
   }
@@ -160,7 +160,7 @@ export class JournalFollower {
   }
 
   /**
-   * Takes note of an entry that was found, or that is being made: whoever is told of it by this node, after the commit, counts
+   * Takes note of an entry that was found, or that is being made: a watcher that is told of it by this node, after the commit, counts
    * on it here.
    */
   know(entry: Revocation): void {

@@ -197,7 +197,7 @@ export const findJournalEnd = `
          exists (select from revocation_event where id = $1::bigint and not ${isOfThisCount}) as "isRestored"`
 
 /**
- * Whether the newest lines of the journal were restored, and everybody's tokens were not revoked since. Of restored lines one
+ * Whether the newest lines of the journal were restored, and the tokens of all people were not revoked since. Of restored lines one
  * transaction wrote several here, which different ones wrote first.
  */
 export const findRestoration = `
@@ -217,7 +217,7 @@ export const findRestoration = `
   ) as "isUnsafe"
   from restored`
 
-/** Whether everybody's tokens were revoked at or after the instant $1, restored or not. */
+/** Whether the tokens of all people were revoked at or after the instant $1, restored or not. */
 export const findCutOffSince = `
   select clock_timestamp() as now, exists (
     select from revocation_event

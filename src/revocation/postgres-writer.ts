@@ -16,7 +16,7 @@ import { nameTables } from './table-names.ts'
 /** Whoever keeps sessions beside the blacklist: they end in the revocation's own transaction. */
 export interface SessionKeeper {
   /**
-   * Ends the sessions that revocations hit. Whoever issues tokens waits meanwhile: what takes long is to be left for later.
+   * Ends the sessions that revocations hit. Issues of tokens wait meanwhile: what takes long is to be left for later.
    *
    * @returns Same length and order: how many each has ended; `null` when they are too many to count.
    */

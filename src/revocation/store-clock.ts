@@ -39,7 +39,7 @@ export class StoreClock {
 }
 
 /**
- * Runs a sweep unless the store's clock is half a day or more ahead of the one of this process, which nobody sets: what such a
+ * Runs a sweep unless the store's clock is half a day or more ahead of the one of this process, which is never set: what such a
  * clock says has expired may be needed. It is tried again in the next round.
  */
 export function unlessAhead(store: { now(): number }, sweep: Sweep): Sweep {

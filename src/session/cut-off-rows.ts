@@ -6,7 +6,7 @@ import { isInUse, isLive } from './session-rows.ts'
 /** How many live sessions a cut-off reaches. */
 export interface Reach {
   readonly sessions: number
-  /** Without those that nobody has used for too long. */
+  /** Without those that have been idle for too long. */
   readonly inUse: number
 }
 

@@ -6,13 +6,13 @@ import { deriveSuccessor, hashRefreshToken } from './refresh-token.ts'
 export interface RefreshPatience {
   /** For how long a repeated request is taken for a lost answer, in seconds. */
   readonly graceSeconds: number
-  /** For how long that is so while nobody has used what the answer held, in seconds. */
+  /** For how long that is so while what the answer held is unused, in seconds. */
   readonly lostAnswerSeconds: number
 }
 
 /**
- * What becomes of a refresh token that is presented. `SPENT`: it was replaced a moment ago, by tokens that somebody got who
- * proved to be there; it gives nothing, and says nothing of a theft.
+ * What becomes of a refresh token that is presented. `SPENT`: a password that was asked for gave new tokens a moment ago, so this
+ * one gives nothing, and is no sign of a theft.
  */
 export type Replacement =
   | { readonly kind: 'REPLACED'; readonly successor: Buffer }

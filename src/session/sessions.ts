@@ -73,7 +73,7 @@ export interface SessionsOptions {
   readonly maxPerPerson?: number | null
   /** For how long a repeated refresh is taken for a lost answer, in seconds. */
   readonly graceSeconds: number
-  /** The same, while nobody has used what the answer held; not given, no longer than the grace. */
+  /** The same, while what the answer held is unused; not given, no longer than the grace. */
   readonly lostAnswerSeconds?: number
   readonly readGrant: ReadGrant
   /** Told after a session was ended because an old refresh token came back. */
