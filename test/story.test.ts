@@ -288,7 +288,7 @@ describe('what the two documents describe', () => {
         await node.graphql('mutation { logout { alreadyRevoked } }', { token })
       }
       await node.database.query(
-        'update revocation set expires_at = clock_timestamp() where session_id = $1',
+        `update revocation set expires_at = clock_timestamp() - interval '1 day' where session_id = $1`,
         [phone.sessionId],
       )
 
