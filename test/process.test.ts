@@ -165,6 +165,24 @@ describe('the process', () => {
     expect(performance.now() - answeredAt).toBeLessThan(7000)
   })
 
+  it.each([30, 60, 99])('says in a sentence that it may open %i files only', async (limit) => {
+    const script = `ulimit -n ${limit}; exec "$0" --import tsx src/main.ts`
+    const child = spawn('sh', ['-c', script, process.execPath], {
+      cwd: root,
+      env: { PATH: process.env['PATH'], DATABASE_URL: database.url, DATA_DIR: dataDir },
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
+    }
+    const [code] = await once(child, 'close')
+
+    expect(output).toBe(
+      `This process may open ${limit} files only; let it open at least 100, better thousands (ulimit -n)\n`,
+    )
+    expect(code).toBe(1)
+  })
+
   it.each(['', 'cut'])('says so when its signing key is not whole: "%s"', async (key) => {
     await writeFile(join(dataDir, 'jwt-secret'), key)
 
