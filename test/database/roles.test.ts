@@ -232,7 +232,7 @@ describe('the rights of a service that cannot rewrite its journal', () => {
   it('leave the clean-up to a role that may', async () => {
     await run(
       urlOf(null),
-      `update revocation set expires_at = now() - interval '1 hour';
+      `update revocation set expires_at = now() - interval '25 hours';
        update revocation_event set occurred_at = now() - interval '1 year';
        update session set ended_at = now() - interval '1 year', expires_at = now() - interval '1 year';
        update failed_attempt set expires_at = now() - interval '1 hour'`,
