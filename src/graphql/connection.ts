@@ -31,6 +31,11 @@ export interface Connection<Node> {
   readonly totalCount: () => Promise<number>
 }
 
+/** For each type of connection: compiled queries take members of objects as they are, and call none. */
+export const connectionResolvers = {
+  totalCount: ({ totalCount }: Connection<unknown>): Promise<number> => totalCount(),
+}
+
 /** @throws {@link BadInputError} when `first` is out of range or `after` is no cursor of this list. */
 export function readPage<Cursor>(
   { first, after }: PageArgs,

@@ -18,7 +18,7 @@ import type {
   RevocationStore,
 } from '../revocation/store.ts'
 import type { AuthContext } from './auth-directive.ts'
-import { DEFAULT_PAGE, createConnection, readPage } from './connection.ts'
+import { DEFAULT_PAGE, connectionResolvers, createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { ADMIN } from './demand.ts'
 import { formatEventCursor, readPlace } from './event-cursor.ts'
@@ -115,6 +115,10 @@ export function createLiveResolvers({
 
   return {
     RevocationEvent: { cursor: formatEventCursor },
+    LiveConnectionConnection: {
+      ...connectionResolvers,
+      counts: ({ counts }: { counts: () => object }) => counts(),
+    },
     LiveConnection: {
       subject: ({ token }: LiveConnection) => token?.subject,
       sessionId: ({ token }: LiveConnection) => token?.sessionId,

@@ -17,7 +17,7 @@ import type { IdentifiedToken, TokenVerifier } from '../token/verifier.ts'
 import type { AuthContext } from './auth-directive.ts'
 import { isAdmin } from './authentication.ts'
 import type { Authentication } from './authentication.ts'
-import { DEFAULT_PAGE, createConnection, readPage } from './connection.ts'
+import { DEFAULT_PAGE, connectionResolvers, createConnection, readPage } from './connection.ts'
 import type { Connection, CursorForm, PageArgs } from './connection.ts'
 import { DateTime } from './date-time.ts'
 import { ADMIN, USER, demandRecent } from './demand.ts'
@@ -271,6 +271,8 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
 
   return {
     DateTime,
+    RevocationConnection: connectionResolvers,
+    RevocationEventConnection: connectionResolvers,
     Revocation: {
       tokenId: ({ tokenId, digest }: Revocation) => tokenId ?? digest,
       note: ({ note }: Revocation, _args: object, { auth }: AuthContext) =>

@@ -14,7 +14,7 @@ export const MAX_DOCUMENT_TOKENS = 2000
 export const MAX_DOCUMENT_CHARACTERS = 25 * MAX_DOCUMENT_TOKENS
 
 /** Faults of a document that are told. For each the lines of the document are counted from its beginning. */
-export const MAX_VALIDATION_ERRORS = 10
+export const MAX_VALIDATION_ERRORS = 5
 
 /** Fields of one operation at its root: they all run at the same time. */
 export const MAX_ROOT_FIELDS = 50
