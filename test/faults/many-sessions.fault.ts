@@ -10,7 +10,7 @@ const SESSIONS = 2_000_000
 
 /** How long the cut-off may take, and a check beside it, in milliseconds: the machine may be busy. */
 const CUT_OFF_MS = 2000
-const CHECK_MS = 1000
+const CHECK_MS = 3000
 
 describe('F28: two million sessions end at once', () => {
   it.each([
@@ -18,7 +18,7 @@ describe('F28: two million sessions end at once', () => {
     ['one person', 'revokeUser(userId: $id, reason: "key leaked")', ''],
   ])(
     'of %s: the cut-off is answered at once and decides at once; a node that dies leaves the rest to the other',
-    { timeout: 400_000 },
+    { timeout: 900_000 },
     async (_whom, act, prefix) => {
       const pair = await startPair()
       const { ada } = pair
@@ -43,11 +43,9 @@ describe('F28: two million sessions end at once', () => {
 
       await sleep(2000)
       await pair.kill(0)
-      await until(async () => (await countLive(pair.database)) <= 3, 300_000)
+      await until(async () => (await countCutOffs(pair.database)) === 0, 700_000)
       const endedAt = performance.now()
-      await until(
-        async () => (await pair.database.query(`select 1 from session_cut_off`)).length === 0,
-      )
+      expect(await countLive(pair.database)).toBeLessThan(5)
 
       expect((await refresh(pair.node(1), again.refreshToken)).errors).toEqual([])
       const slowestMs = watch.stop()
@@ -72,12 +70,17 @@ async function startPair(): Promise<Pair> {
 
 /** @param prefix - Of the persons; empty: all are of one. */
 async function fill(database: Database, prefix: string, subject: string): Promise<void> {
+  const indexes = await database.query<{ indexdef: string; indexname: string }>(
+    `select indexdef, indexname from pg_indexes where tablename = 'session' and indexname <> 'session_pkey'`,
+  )
+  for (const { indexname } of indexes) await database.query(`drop index ${indexname}`)
   await database.query(
     `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
      select gen_random_uuid(), case when $1 = '' then $2 else $1 || n / 4 end, at, at, at, at, at + interval '30 days'
      from generate_series(1, ${SESSIONS}) n, lateral (select now() - n * interval '1 second' as at) as made`,
     [prefix, subject],
   )
+  for (const { indexdef } of indexes) await database.query(indexdef)
 }
 
 /** On both nodes, from the answer on. */
@@ -94,6 +97,10 @@ async function countLive(database: Database): Promise<number> {
     `select count(*)::integer as count from session where ended_at is null`,
   )
   return row?.count ?? 0
+}
+
+async function countCutOffs(database: Database): Promise<number> {
+  return (await database.query(`select 1 from session_cut_off`)).length
 }
 
 /** Asks the second node all the time; a refusal is as good as an answer that never comes. */
