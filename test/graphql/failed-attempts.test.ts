@@ -433,7 +433,7 @@ describe('a refresh', () => {
   it('with a good token is never refused for what others behind its address did', async () => {
     const from = '192.0.2.73'
     await almostExceed(from)
-    const { refreshToken } = await register(service, 'ursula')
+    const { refreshToken } = await register(service, 'zelda')
     for (let time = 0; time < 3; time++) await refreshAt(from, 'B'.repeat(43))
     expect(outcomeOf(await refreshAt(from, 'C'.repeat(43)))).toBe('RATE_LIMITED')
 
@@ -445,7 +445,7 @@ describe('a refresh', () => {
   // Q43
   it('with 101 tokens of an office whose sessions ended days ago leaves its good ones alone', async () => {
     const from = '192.0.2.74'
-    const { refreshToken, userId } = await register(service, 'vera')
+    const { refreshToken, userId } = await register(service, 'yara')
     await service.database.query(
       `with ended as (
          insert into session (
