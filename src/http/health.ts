@@ -11,7 +11,7 @@ export interface HealthOptions {
   readonly isStopping?: (() => boolean) | undefined
 }
 
-/** For how long an answer of the database stands, in milliseconds. */
+/** For how long it stands that the database has answered, in milliseconds. That it did not is not remembered. */
 const MEMORY_MS = 10
 
 /** `/healthz`: the process lives. `/readyz`: it can answer for revocation right now. */
@@ -47,7 +47,13 @@ function shareAnswers(ask: () => Promise<void>): () => Promise<void> {
     shared = null
   }
   return () => {
-    shared ??= ask().finally(() => setTimeout(forget, MEMORY_MS).unref())
+    shared ??= ask().then(
+      () => void setTimeout(forget, MEMORY_MS).unref(),
+      (error: unknown) => {
+        forget()
+        throw error
+      },
+    )
     return shared
   }
 }
