@@ -11,6 +11,7 @@ import type { PairOptions } from './pair.ts'
 export interface Scene {
   readonly cluster: Cluster
   readonly pair: Pair
+  readonly check: Check
   /** Runs at the end of the test, while nodes and server still run. */
   readonly onEnd: TestContext['onTestFinished']
 }
@@ -65,7 +66,7 @@ export function fault(
     const given = typeof env === 'function' ? env(check) : env
     const pair = await Pair.start({ check, database, ...(given && { env: given }), ...options })
     test.onTestFinished(async () => pair.stop())
-    await provoke({ cluster, pair, onEnd: test.onTestFinished })
+    await provoke({ cluster, pair, check, onEnd: test.onTestFinished })
   })
 }
 

@@ -114,6 +114,10 @@ export class Node implements Served {
     }
   }
 
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
   get isAlive(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }

@@ -105,6 +105,10 @@ export class Pair implements Watched {
     return sign({ subject, sessionId, roles: ['USER'], issuedAt })
   }
 
+  get adminToken(): string {
+    return this.#admin.accessToken
+  }
+
   async revokeToken(node: number, token: string): Promise<string> {
     return outcomeOf(this.asAdmin(node, REVOKE_TOKEN, { token }))
   }
