@@ -6,13 +6,14 @@ import { Cluster } from './support/cluster.ts'
 import type { Database } from './support/cluster.ts'
 import { Pair, until } from './support/pair.ts'
 
-const SESSIONS = 2_000_000
+/** `FAULTS_SESSIONS=2000000` takes some ten minutes each. */
+const SESSIONS = Number(process.env['FAULTS_SESSIONS'] ?? 200_000)
 
 /** How long the cut-off may take, and a check beside it, in milliseconds: the machine may be busy. */
 const CUT_OFF_MS = 2000
 const CHECK_MS = 3000
 
-describe('F28: two million sessions end at once', () => {
+describe('F28: a great many sessions end at once', () => {
   it.each([
     ['everyone', 'revokeEveryone(reason: "key leaked")', 'phone-'],
     ['one person', 'revokeUser(userId: $id, reason: "key leaked")', ''],

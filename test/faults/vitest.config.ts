@@ -2,8 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 const reportFile = process.env['PORTCULLIS_TEST_REPORT']
 
-/** Millions of rows keep the machine busy for a minute: what others measure meanwhile would be that. */
-const ALONE = ['test/faults/size.fault.ts', 'test/faults/many-sessions.fault.ts']
+/** Very many rows keep the machine busy for a minute: what others measure meanwhile would be that. */
+const SIZE = 'test/faults/size.fault.ts'
+const SESSIONS = 'test/faults/many-sessions.fault.ts'
 
 /** The faults take minutes and processors: they are not part of `npm test`. */
 export default defineConfig({
@@ -14,13 +15,17 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: ['test/faults/*.fault.ts'],
-          exclude: ALONE,
+          exclude: [SIZE, SESSIONS],
           sequence: { groupOrder: 0 },
         },
       },
       {
         extends: true,
-        test: { name: 'size', include: ALONE, sequence: { groupOrder: 1 } },
+        test: { name: 'size', include: [SIZE], sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: { name: 'sessions', include: [SESSIONS], sequence: { groupOrder: 2 } },
       },
     ],
     environment: 'node',
