@@ -259,8 +259,9 @@ export const store = new MemoryRevocationStore({ maxTokenLifetimeSeconds: '900' 
 `
 
 const CLIENT_MISUSE = `import { createSession } from 'portcullis/client/core'
-// @ts-expect-error Tokens come in pairs.
 createSession({}).signIn({ accessToken: '' })
+// @ts-expect-error A refresh token is of no use without an access token.
+createSession({}).signIn({ refreshToken: '' })
 `
 
 const LIVE_LIMITS = `
