@@ -37,7 +37,7 @@ await present(async () => {
     portcullis: chooseCheck(portcullis),
     keys,
     replica,
-    metrics: createMetrics(replica),
+    metrics: createMetrics(replica, () => 0),
     log: pino({ level: 'silent' }),
     isProduction: true,
     revokedTokenStatus: 401,
