@@ -247,10 +247,12 @@ async function startNode(
   })
   const url = await listen(app, settings)
   // Last, because what is shown once must not be made by a start that fails.
-  const newAdmin = await ensureFirstAdmin(accounts, settings, log).catch(async (error: unknown) => {
-    await app.close()
-    throw error
-  })
+  const newAdmin = await waitForAnswer(() => ensureFirstAdmin(accounts, settings, log)).catch(
+    async (error: unknown) => {
+      await app.close()
+      throw error
+    },
+  )
   void warmPool(dataSource)
   // What a node that is gone has left.
   ender.start()
