@@ -15,6 +15,9 @@ import type {
 } from 'graphql'
 import { shorten } from './message.ts'
 
+/** Characters of a message, which quotes the value. */
+const MAX_FOR_SUGGESTIONS = 1000
+
 type Values = Readonly<Record<string, unknown>>
 
 /** A place that takes no `null`, and the variable that stands there although it may be `null`. */
@@ -51,11 +54,20 @@ export class VariableCheck {
     const { variableDefinitions: definitions = [] } = operation ?? {}
     if (operation === undefined || definitions.length === 0) return null
 
-    const { coerced, errors } = getVariableValues(this.#schema, definitions, given, {
-      maxErrors: 1,
-    })
-    if (coerced === undefined) return describe(errors[0])
-    return this.#findNull(document, operation, coerced)
+    const { coerced, errors } = this.#coerce(definitions, given, { hideSuggestions: true })
+    if (coerced !== undefined) return this.#findNull(document, operation, coerced)
+
+    // What is long is like nothing in the schema, and to find that out takes long.
+    const isLong = (errors[0]?.message.length ?? 0) > MAX_FOR_SUGGESTIONS
+    return describe(isLong ? errors[0] : this.#coerce(definitions, given, {}).errors?.[0])
+  }
+
+  #coerce(
+    definitions: readonly VariableDefinitionNode[],
+    given: Values,
+    options: { readonly hideSuggestions?: boolean },
+  ): ReturnType<typeof getVariableValues> {
+    return getVariableValues(this.#schema, definitions, given, { maxErrors: 1, ...options })
   }
 
   /**
