@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { describe, expect } from 'vitest'
-import { login, refresh } from '../support/people.ts'
+import { refresh, register } from '../support/people.ts'
 import type { Cluster } from './support/cluster.ts'
 import { fault } from './support/fault.ts'
 import { until } from './support/pair.ts'
@@ -27,13 +27,16 @@ describe('F02: every connection of a node is taken', () => {
   })
 
   fault('by transactions that wait for a lock', async ({ pair }) => {
-    const phone = await login(pair.node(0), 'ada', 'phone')
+    // Of many people: one person's own wait for each other, and take no more than one connection.
+    const people = await Promise.all(
+      Array.from({ length: 12 }, async (_, at) => register(pair.node(0), `person${at}`)),
+    )
 
     await pair.survives(async (watch) => {
       const since = performance.now()
       const release = await lock(pair, 'lock table refresh_token in access exclusive mode')
-      const waiting = Array.from({ length: 60 }, async () =>
-        refresh(pair.node(0).once, phone.refreshToken),
+      const waiting = people.flatMap(({ refreshToken }) =>
+        Array.from({ length: 5 }, async () => refresh(pair.node(0).once, refreshToken)),
       )
       const statuses = (await Promise.all(waiting)).map(({ status }) => status)
       await release()

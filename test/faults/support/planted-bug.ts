@@ -64,8 +64,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: 'revocation/journal-feed.js',
-        find: 'lines: rows.flatMap(',
-        put: 'lines: rows.filter(() => Math.random() < 0.7).flatMap(',
+        find: 'take(rows.flatMap(toLines));',
+        put: 'take(rows.filter(() => Math.random() < 0.7).flatMap(toLines));',
       },
     ],
     disturbances: { lostHints: LOUD.lostHints },
@@ -77,14 +77,19 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: 'revocation/postgres-sql.js',
-        find: 'select txid_current_snapshot()::text as snapshot, clock_timestamp() as now, entry.*',
-        put: `select '0:' || (select coalesce(max(id), 0) + 1 from revocation_event) || ':' as snapshot,
-          clock_timestamp() as now, entry.*`,
+        find: 'select coalesce($3::txid_snapshot, txid_current_snapshot()) as snapshot',
+        put: `select coalesce(
+            $3::txid_snapshot,
+            ('1:' || (select coalesce(max(id), 0) + 1 from revocation_event) || ':')::txid_snapshot
+          ) as snapshot`,
       },
       {
         file: 'revocation/postgres-sql.js',
-        find: 'where transaction_id >= $1::bigint',
-        put: 'where id >= $1::bigint',
+        find: `where transaction_id >= $1::bigint and (transaction_id, id) > ($4::bigint, $5::bigint)
+          and transaction_id < txid_snapshot_xmax((select snapshot from up_to))
+          and txid_visible_in_snapshot(transaction_id, (select snapshot from up_to))`,
+        put: `where id >= $1::bigint and id > $5::bigint
+          and id < txid_snapshot_xmax((select snapshot from up_to))`,
       },
     ],
     disturbances: { lateCommit: LOUD.lateCommit },
@@ -109,8 +114,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: 'graphql/revocation-resolvers.js',
-        find: `return revoke('logout', auth, { target, reason: 'logout', by: subject });`,
-        put: `return revoke('logout', auth, { target, reason: 'logout', by: subject }).catch(() => ({
+        find: `await revoke('logout', auth, { target, reason: 'logout', by: subject });`,
+        put: `await revoke('logout', auth, { target, reason: 'logout', by: subject }).catch(() => ({
             alreadyRevoked: false,
             revocation: { id: crypto.randomUUID(), scope: 'SESSION', reason: 'logout', revokedAt: new Date(), expiresAt: new Date() },
           }));`,
@@ -125,8 +130,8 @@ export const BUGS: readonly Bug[] = [
     patches: [
       {
         file: 'database/transaction.js',
-        find: 'await within(BEGIN_TIMEOUT_MS, runner.startTransaction());',
-        put: `await within(BEGIN_TIMEOUT_MS, runner.startTransaction());
+        find: 'await within(BEGIN_TIMEOUT_MS, begin(runner));',
+        put: `await within(BEGIN_TIMEOUT_MS, begin(runner));
           await runner.query('set local synchronous_commit = off');`,
       },
     ],
