@@ -31,6 +31,7 @@ const ALTERED: ReadonlyArray<readonly [name: string, theirs: string, ours: strin
   ['row_security', 'off', 'on'],
   ['session_replication_role', 'replica', 'origin'],
   ['exit_on_error', 'on', 'off'],
+  ['jit', 'on', 'off'],
   ['synchronous_commit', 'off', 'on'],
   ['default_transaction_isolation', 'serializable', 'read committed'],
   ['default_transaction_read_only', 'on', 'off'],
