@@ -224,7 +224,7 @@ async function startNode(
 
   await attendToRestoredDatabase({ dataSource, revocations, ...settings, log })
 
-  const schemas = createServiceSchema({
+  const schema = createServiceSchema({
     portcullis,
     accounts,
     attempts,
@@ -236,7 +236,7 @@ async function startNode(
   let isStopping = false
   const app = await createServer({
     ...settings,
-    ...schemas,
+    schema,
     portcullis,
     keys,
     replica,

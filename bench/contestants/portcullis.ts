@@ -33,7 +33,7 @@ await present(async () => {
     process.env.REVOCATION_CHECK === 'replica' ? new RevocationReplica(dataSource) : null
   const portcullis = await createNode(dataSource, replica)
   const app = await createServer({
-    ...createSchemas(portcullis),
+    schema: createSchema(portcullis),
     portcullis: chooseCheck(portcullis),
     keys,
     replica,
@@ -83,7 +83,7 @@ function chooseCheck(portcullis: Portcullis): Portcullis {
   }
 }
 
-function createSchemas(portcullis: Portcullis): Record<'schema' | 'unguarded', GraphQLSchema> {
+function createSchema(portcullis: Portcullis): GraphQLSchema {
   const isOpen = variant === 'no-auth'
   const typeDefs = [
     ...portcullis.typeDefs,
@@ -96,8 +96,8 @@ function createSchemas(portcullis: Portcullis): Record<'schema' | 'unguarded', G
       plainItems: () => items,
     },
   }
-  const unguarded = makeExecutableSchema({ typeDefs, resolvers: [portcullis.resolvers, own] })
-  return { unguarded, schema: isOpen ? unguarded : portcullis.protect(unguarded) }
+  const schema = makeExecutableSchema({ typeDefs, resolvers: [portcullis.resolvers, own] })
+  return isOpen ? schema : portcullis.protect(schema)
 }
 
 /** The guard has found out who calls. */

@@ -10,7 +10,7 @@ import type {
 import { Declarations } from './declaration.ts'
 import { DEMAND, isDemand } from './demand.ts'
 import type { Demand } from './demand.ts'
-import { guardField, isGuard } from './guard.ts'
+import { guardField, isGuard, unguardField } from './guard.ts'
 import type { Root } from './guard.ts'
 
 export type { AuthContext } from './guard.ts'
@@ -44,6 +44,21 @@ export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
   })
   inOrder.add(protectedSchema)
   return protectedSchema
+}
+
+/**
+ * Makes the schema whose queries answer without asking who calls: for those of which every demand is known to be met.
+ *
+ * @param schema - From {@link applyAuthDirective}; one that it did not make has no guards.
+ * @throws `TypeError` when something has taken a guard's place.
+ */
+export function withoutGuards(schema: GraphQLSchema): GraphQLSchema {
+  return mapSchema(schema, {
+    [MapperKind.OBJECT_FIELD]: (field, fieldName, typeName) => {
+      const isQuery = rootOf(schema, schema.getType(typeName) as GraphQLObjectType) === null
+      return isQuery ? unguardField(field, `${typeName}.${fieldName}`) : field
+    },
+  })
 }
 
 /** Schemas whose fields carried their guards when they were made, or looked at. */

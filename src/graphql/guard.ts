@@ -23,13 +23,32 @@ export type Root = 'MUTATION' | 'SUBSCRIPTION' | null
 const MAX_EVENT_WAIT_MS = 30_000
 const EVENT_RETRY_MS = 300
 
-/** Functions that ask for a caller before anything else, and what they ask. A wrapper around one is another function. */
-const guards = new WeakMap<object, Demand>()
+/** What stands in the place of a resolver. */
+interface Guard {
+  readonly demand: Demand
+  /** The field's own; `undefined`: the default one. */
+  readonly guarded: Resolver | undefined
+}
+
+/** By function, each of which asks for a caller before anything else. A wrapper around one is another function. */
+const guards = new WeakMap<object, Guard>()
 
 /** Whether a function lets through only who meets a demand. */
 export function isGuard(resolver: unknown, demand: Demand): boolean {
-  const asked = typeof resolver === 'function' ? guards.get(resolver) : undefined
-  return asked !== undefined && isSameDemand(asked, demand)
+  const known = typeof resolver === 'function' ? guards.get(resolver) : undefined
+  return known !== undefined && isSameDemand(known.demand, demand)
+}
+
+/**
+ * Gives a field of a query its own resolver back.
+ *
+ * @throws `TypeError` when something has taken the guard's place.
+ */
+export function unguardField(field: FieldConfig, coordinate: string): FieldConfig {
+  if (field.extensions?.[DEMAND] === undefined) return field
+  const known = field.resolve && guards.get(field.resolve)
+  if (known) return { ...field, resolve: known.guarded }
+  throw new TypeError(`expected the guard of @auth on ${coordinate}, got another resolver`)
 }
 
 /**
@@ -43,9 +62,8 @@ export function guardField(field: FieldConfig, demand: Demand | null, root: Root
   const ended = root === 'SUBSCRIPTION' ? endWithToken(ready) : ready
 
   if (demand !== null) {
-    for (const resolver of [ended.resolve, ended.subscribe]) {
-      if (resolver) guards.set(resolver, demand)
-    }
+    if (ended.resolve) guards.set(ended.resolve, { demand, guarded: field.resolve })
+    if (ended.subscribe) guards.set(ended.subscribe, { demand, guarded: field.subscribe })
   }
   return ended
 }

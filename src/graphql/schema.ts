@@ -13,23 +13,17 @@ export interface ServiceSchemaOptions
   readonly portcullis: Portcullis
 }
 
-/** A schema with `@auth` in force, and the same before it was. */
-export interface ServiceSchema {
-  readonly schema: GraphQLSchema
-  readonly unguarded: GraphQLSchema
-}
-
 /**
- * The schema of our own service: the library's part, accounts and sessions.
+ * The schema of our own service, with `@auth` in force: the library's part, accounts and sessions.
  *
  * @throws `TypeError` naming every root field that is neither guarded nor open on purpose.
  */
 export function createServiceSchema({
   portcullis,
   ...services
-}: ServiceSchemaOptions): ServiceSchema {
+}: ServiceSchemaOptions): GraphQLSchema {
   const { revocations } = portcullis
-  const unguarded = makeExecutableSchema({
+  const schema = makeExecutableSchema({
     typeDefs: [...portcullis.typeDefs, portcullis.live.typeDefs, ...serviceTypeDefs],
     resolvers: [
       portcullis.resolvers,
@@ -39,11 +33,11 @@ export function createServiceSchema({
     ],
   })
 
-  const undeclared = listUndeclaredRootFields(unguarded)
+  const undeclared = listUndeclaredRootFields(schema)
   if (undeclared.length > 0) {
     throw new TypeError(
       `expected @auth or @public on every root field, got neither on ${undeclared.join(', ')}`,
     )
   }
-  return { schema: portcullis.protect(unguarded), unguarded }
+  return portcullis.protect(schema)
 }

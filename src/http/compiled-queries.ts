@@ -3,7 +3,7 @@ import type { ApolloServerPlugin, GraphQLResponse } from '@apollo/server'
 import { OperationTypeNode, getOperationAST, visit } from 'graphql'
 import type { DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionNode } from 'graphql'
 import { compileQuery, isCompiledQuery } from 'graphql-jit'
-import { findDemands } from '../graphql/auth-directive.ts'
+import { findDemands, withoutGuards } from '../graphql/auth-directive.ts'
 import type { AuthContext } from '../graphql/auth-directive.ts'
 import type { Authentication } from '../graphql/authentication.ts'
 import type { Demand } from '../graphql/demand.ts'
@@ -15,8 +15,6 @@ import type { DescribedResult, ResultOptions } from './graphql-answer.ts'
 export interface CompiledQueriesOptions {
   /** With `@auth` in force: documents are validated against it, and it says what their fields ask of a caller. */
   readonly schema: GraphQLSchema
-  /** The same without the guards. */
-  readonly unguarded: GraphQLSchema
   /**
    * How often a document is executed before it is compiled.
    *
@@ -116,6 +114,7 @@ const MAX_TEXT = 8192
 /** The documents that were compiled, for as long as Apollo keeps them parsed. */
 export class CompiledQueries {
   readonly #options: CompiledQueriesOptions
+  readonly #unguarded: GraphQLSchema
   readonly #queries = new WeakMap<DocumentNode, { uses: number; query?: CompiledQuery | null }>()
   readonly #byText = new Map<string, CompiledQuery>()
   readonly #variables: VariableCheck
@@ -123,6 +122,7 @@ export class CompiledQueries {
 
   constructor(options: CompiledQueriesOptions) {
     this.#options = options
+    this.#unguarded = withoutGuards(options.schema)
     this.#variables = new VariableCheck(options.schema)
   }
 
@@ -163,8 +163,8 @@ export class CompiledQueries {
 
   #compile(document: DocumentNode): CompiledQuery | null {
     if (!isPlain(document)) return null
-    const { schema, unguarded } = this.#options
-    const compiled = compileQuery(unguarded, document)
+    const { schema } = this.#options
+    const compiled = compileQuery(this.#unguarded, document)
     if (!isCompiledQuery(compiled)) return null
 
     const operation = getOperationAST(document) as OperationDefinitionNode

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { ServiceContext } from '../graphql/context.ts'
-import { openFastLane } from './fast-lane.ts'
+import { FastLane } from './fast-lane.ts'
 import { GRAPHQL_PATH } from './graphql-route.ts'
 import type { GraphQLRoute, GraphQLRouteOptions } from './graphql-route.ts'
 import type { LoadGate } from './load-gate.ts'
@@ -25,22 +25,18 @@ export function registerFastLane(
   app.addHook('preClose', async () => {
     isOpen = false
   })
-  // Once all routes stand: the first answer is asked of them.
-  app.addHook('onReady', async () => {
-    openFastLane<ServiceContext>(app.server, {
-      ...parts,
-      path: GRAPHQL_PATH,
-      schema,
-      context: (request, authorization) => {
-        const ipAddress = readAddress(request)
-        const { auth } = portcullis.context({ authorization, ipAddress })
-        return new LaneContext(auth, ipAddress, request)
-      },
-      readHeaders: (origin) => readAnswerHeaders(app, origin),
-      isOpen: () => isOpen,
-      onAnswer: metrics.observeWay,
-    })
-  })
+  new FastLane<ServiceContext>({
+    ...parts,
+    path: GRAPHQL_PATH,
+    schema,
+    context: (request, authorization) => {
+      const ipAddress = readAddress(request)
+      const { auth } = portcullis.context({ authorization, ipAddress })
+      return new LaneContext(auth, ipAddress, request)
+    },
+    isOpen: () => isOpen,
+    onAnswer: metrics.observeWay,
+  }).open(app.server)
 }
 
 /** Node makes `headers` when they are first read, which hot queries do not need. */
@@ -58,25 +54,4 @@ class LaneContext implements ServiceContext {
   get userAgent(): string | null {
     return readUserAgent(this.#request)
   }
-}
-
-/** Those that depend on the answer or the connection. */
-const ITS_OWN = new Set(['content-type', 'content-length', 'date', 'connection', 'keep-alive'])
-
-/** Asks the server itself for an answer, so that nothing that it adds has to be known here. */
-async function readAnswerHeaders(
-  app: FastifyInstance,
-  origin: string | undefined,
-): Promise<readonly string[]> {
-  const { statusCode, headers } = await app.inject({
-    method: 'POST',
-    url: GRAPHQL_PATH,
-    headers: { 'content-type': 'application/json', ...(origin !== undefined && { origin }) },
-    payload: { query: '{ __typename }' },
-  })
-  if (statusCode !== 200) throw new Error(`expected an answer with 200, got ${statusCode}`)
-
-  return Object.entries(headers)
-    .filter(([name]) => !ITS_OWN.has(name))
-    .flatMap(([name, values]) => [values ?? []].flat().flatMap((value) => [name, String(value)]))
 }

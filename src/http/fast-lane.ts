@@ -6,6 +6,7 @@ import { isEachMet } from './compiled-queries.ts'
 import type { CompiledQueries, CompiledQuery } from './compiled-queries.ts'
 import { describeResult } from './graphql-answer.ts'
 import type { ResultOptions } from './graphql-answer.ts'
+import { LearnedHeaders } from './learned-headers.ts'
 import { parsePlainBody, readPlainHead } from './plain-request.ts'
 import type { PlainHead } from './plain-request.ts'
 
@@ -23,16 +24,11 @@ export interface FastLaneOptions<Context extends AuthContext> {
   readonly context: (request: IncomingMessage, authorization: string | undefined) => Context
   /** How the server tells errors. */
   readonly result: ResultOptions
-  /**
-   * What the server adds to every answer to a page of this origin: names and values in turn. Asked once for each origin,
-   * or again when it throws.
-   */
-  readonly readHeaders: (origin: string | undefined) => Promise<readonly string[]>
   /** Whether requests may be answered here at the moment: not while the server is closing. */
   readonly isOpen: () => boolean
   /** Bounds what is under way. */
-  readonly gate: { hasRoom(): boolean; begin(): void; end(): void }
-  readonly onAnswer: (way: Way) => void
+  readonly gate?: { hasRoom(): boolean; begin(): void; end(): void }
+  readonly onAnswer?: ((way: Way) => void) | undefined
 }
 
 /** A request that may be answered here. */
@@ -40,6 +36,8 @@ interface Arrival {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly head: PlainHead
+  /** The server behind the lane. */
+  readonly listener: RequestListener
 }
 
 /** What a request asks for, when the answer to that is compiled. */
@@ -49,46 +47,49 @@ interface HotRequest {
 }
 
 /**
- * Puts a short cut in front of an HTTP server: queries that come again and again are answered without it.
+ * A short cut in front of an HTTP server: queries that come again and again are answered without it.
  *
  * It is no second GraphQL server. It answers a plain POST of a document that the server itself has parsed, validated and
  * executed before, with what the server would have answered, refusals included. Whatever else comes goes the long way,
  * before anything was done for it.
  */
-export function openFastLane<Context extends AuthContext>(
-  server: Server,
-  options: FastLaneOptions<Context>,
-): void {
-  const [listener, another] = server.listeners('request') as RequestListener[]
-  if (listener === undefined || another !== undefined) {
-    throw new TypeError('expected a server with one listener of requests')
-  }
-  const lane = new FastLane(options, listener)
-  server.removeAllListeners('request')
-  server.on('request', (request, response) => lane.take(request, response))
-}
-
-class FastLane<Context extends AuthContext> {
+export class FastLane<Context extends AuthContext> {
   readonly #options: FastLaneOptions<Context>
-  readonly #listener: RequestListener
-  readonly #headers: AnswerHeaders
+  readonly #headers = new LearnedHeaders()
+  readonly #servers = new WeakSet<Server>()
   #arrived: Arrival[] = []
 
-  constructor(options: FastLaneOptions<Context>, listener: RequestListener) {
+  constructor(options: FastLaneOptions<Context>) {
     this.#options = options
-    this.#listener = listener
-    this.#headers = new AnswerHeaders(options.readHeaders)
   }
 
-  take(request: IncomingMessage, response: ServerResponse): void {
-    const head = readPlainHead(request, this.#options.path)
-    if (head === null) {
-      this.#listener(request, response)
-      return
+  /** Takes the requests of a server that has its listener; a second time it does nothing. */
+  open(server: Server): void {
+    if (this.#servers.has(server)) return
+    this.#servers.add(server)
+    // The first one answers; others, such as those that drain a server, are told of every request.
+    const [listener, ...observers] = server.rawListeners('request') as RequestListener[]
+    if (listener === undefined) throw new TypeError('expected a server that listens to requests')
+
+    server.removeAllListeners('request')
+    for (const each of [this.wrap(listener), ...observers]) server.on('request', each)
+  }
+
+  /** Takes the requests before a listener. */
+  wrap(listener: RequestListener): RequestListener {
+    const { path } = this.#options
+    return (request, response) => {
+      const head = readPlainHead(request, path)
+      if (head === null) {
+        listener(request, response)
+        return
+      }
+      // What arrives in one turn of the event loop is answered together, while its code and data are at hand; and by
+      // then the body of a small request is there, so that nothing has to be listened for.
+      if (this.#arrived.push({ request, response, head, listener }) === 1) {
+        setImmediate(this.#answerAll)
+      }
     }
-    // What arrives in one turn of the event loop is answered together, while its code and data are at hand; and by then
-    // the body of a small request is there, so that nothing has to be listened for.
-    if (this.#arrived.push({ request, response, head }) === 1) setImmediate(this.#answerAll)
   }
 
   readonly #answerAll = (): void => {
@@ -105,19 +106,30 @@ class FastLane<Context extends AuthContext> {
     const headers = this.#isOpen() ? this.#headers.find(head.origin) : null
     const body = headers === null ? null : (request.read() as Buffer | null)
     const hot = body === null ? null : this.#read(body, head)
+    const context = hot === null ? null : this.#createContext(arrival)
     // Its end was not told yet, so the body can go back.
-    if (body !== null && hot === null) request.unshift(body)
-    if (headers === null || hot === null) {
-      this.#options.onAnswer('long')
-      this.#listener(request, arrival.response)
-      return
-    }
-    this.#options.onAnswer('fast')
-    this.#execute(arrival, headers, hot)
+    if (body !== null && context === null) request.unshift(body)
+    if (headers === null || hot === null || context === null) this.#giveUp(arrival)
+    else this.#execute(arrival, headers, hot, context)
   }
 
   #isOpen(): boolean {
-    return this.#options.isOpen() && this.#options.gate.hasRoom()
+    return this.#options.isOpen() && (this.#options.gate?.hasRoom() ?? true)
+  }
+
+  #giveUp({ request, response, head, listener }: Arrival): void {
+    this.#options.onAnswer?.('long')
+    this.#headers.watch(head, response)
+    listener(request, response)
+  }
+
+  /** @returns `null` when it cannot be made: the server says so in its own way. */
+  #createContext({ request, head }: Arrival): Context | null {
+    try {
+      return this.#options.context(request, head.authorization)
+    } catch {
+      return null
+    }
   }
 
   #read(bytes: Buffer, { length }: PlainHead): HotRequest | null {
@@ -132,30 +144,30 @@ class FastLane<Context extends AuthContext> {
   }
 
   /** From here on the request is answered, once. */
-  #execute(arrival: Arrival, headers: readonly string[], hot: HotRequest): void {
-    const { gate } = this.#options
+  #execute(arrival: Arrival, headers: readonly string[], hot: HotRequest, context: Context): void {
+    const { gate, onAnswer } = this.#options
     const answer = (result: ExecutionResult): void => {
-      gate.end()
+      gate?.end()
       this.#send(arrival, headers, result)
     }
-    gate.begin()
-    const result = this.#attempt(arrival, hot)
+    onAnswer?.('fast')
+    gate?.begin()
+    const result = this.#attempt(context, hot)
     if (result instanceof Promise) {
       void result.then(answer, (error: unknown) => answer(failed(error)))
     } else answer(result)
   }
 
   /** Never throws: what arrived in the same turn must not suffer. */
-  #attempt(arrival: Arrival, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
+  #attempt(context: Context, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
     try {
-      return this.#run(arrival, hot)
+      return this.#run(context, hot)
     } catch (error) {
       return failed(error)
     }
   }
 
-  #run({ request, head }: Arrival, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
-    const context = this.#options.context(request, head.authorization)
+  #run(context: Context, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
     const { query, variables } = hot
     const isMet = query.demands.every((demand) => context.auth.isMet(demand))
     if (!isMet) return this.#ask(context, hot)
@@ -205,35 +217,4 @@ class FastLane<Context extends AuthContext> {
 function failed(error: unknown): ExecutionResult {
   const originalError = error instanceof Error ? error : new Error(String(error))
   return { errors: [new GraphQLError(originalError.message, { originalError })] }
-}
-
-/** Origins whose answers are remembered; more are made up by strangers. */
-const MAX_ORIGINS = 100
-
-/** What the server adds to its answers, as names and values in turn, learned once for each origin. */
-class AnswerHeaders {
-  readonly #read: FastLaneOptions<AuthContext>['readHeaders']
-  readonly #byOrigin = new Map<string | undefined, readonly string[] | null>()
-
-  constructor(read: FastLaneOptions<AuthContext>['readHeaders']) {
-    this.#read = read
-  }
-
-  /** @returns `null` while it is not known. */
-  find(origin: string | undefined): readonly string[] | null {
-    const known = this.#byOrigin.get(origin)
-    if (known !== undefined) return known
-    if (this.#byOrigin.size < MAX_ORIGINS) void this.#learn(origin)
-    return null
-  }
-
-  async #learn(origin: string | undefined): Promise<void> {
-    this.#byOrigin.set(origin, null)
-    try {
-      this.#byOrigin.set(origin, await this.#read(origin))
-    } catch {
-      // An answer that is not as usual teaches nothing: the next request tries again.
-      this.#byOrigin.delete(origin)
-    }
-  }
 }

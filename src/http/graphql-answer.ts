@@ -2,9 +2,12 @@ import type { ExecutionResult, GraphQLError, GraphQLFormattedError } from 'graph
 import { headOfErrors } from './wire-errors.ts'
 import type { HttpHead, StatusOptions } from './wire-errors.ts'
 
+/** The options of an Apollo Server that decide how it tells errors. */
 export interface ResultOptions extends StatusOptions {
-  /** As the server's option of that name. */
-  readonly formatError: (formatted: GraphQLFormattedError, error: unknown) => GraphQLFormattedError
+  readonly formatError?:
+    | ((formatted: GraphQLFormattedError, error: unknown) => GraphQLFormattedError)
+    | undefined
+  readonly includeStacktraceInErrorResponses?: boolean | undefined
 }
 
 /** What was executed outside Apollo Server, as Apollo Server and the status plug-in would answer it. */
@@ -24,15 +27,59 @@ export function describeResult(
 ): DescribedResult {
   if (errors === undefined) return { head: OK, errors, data }
 
-  const formatted = errors.map((error) => formatError(error, options))
+  const head = { status: 200, headers: {} }
+  const formatted = errors.map((error) => formatError(error, head, options))
   const isResolved = data !== null && data !== undefined
-  const head = isResolved ? null : headOfErrors(errors, formatted, options)
-  return { head: head ?? OK, errors: formatted, data }
+  const ofRefusal = isResolved ? null : headOfErrors(errors, formatted, options)
+  return { head: mergeHeads(head, ofRefusal), errors: formatted, data }
 }
 
-/** Apollo Server gives each error a code. */
-function formatError(error: GraphQLError, options: ResultOptions): GraphQLFormattedError {
-  const { code = 'INTERNAL_SERVER_ERROR' } = error.extensions ?? {}
-  const extensions = { ...error.extensions, code }
-  return options.formatError({ ...error.toJSON(), extensions }, error)
+interface OwnHead {
+  status: number
+  headers: Record<string, string>
+}
+
+/** An error of a resolver that brings its own status keeps it. */
+function mergeHeads(own: OwnHead, ofRefusal: HttpHead | null): HttpHead {
+  if (ofRefusal === null || (ofRefusal.status === 500 && own.status !== 200)) return own
+  return { status: ofRefusal.status, headers: { ...own.headers, ...ofRefusal.headers } }
+}
+
+/** As Apollo Server does: each error gets a code, and may say what the head is to be. */
+function formatError(
+  error: GraphQLError,
+  head: OwnHead,
+  options: ResultOptions,
+): GraphQLFormattedError {
+  // The compiler's errors have none.
+  const { http, ...others } = error.extensions ?? {}
+  const extensions: Record<string, unknown> = {
+    ...others,
+    code: others['code'] ?? INTERNAL_SERVER_ERROR,
+  }
+  if (isPartialHead(http)) {
+    head.status = http.status ?? head.status
+    for (const [name, value] of http.headers ?? []) head.headers[name] = value
+  } else if (http !== undefined) extensions['http'] = http
+  if (options.includeStacktraceInErrorResponses) {
+    extensions['stacktrace'] = error.stack?.split('\n')
+  }
+
+  const formatted = { ...error.toJSON(), extensions }
+  try {
+    return options.formatError?.(formatted, error) ?? formatted
+  } catch {
+    return { message: 'Internal server error', extensions: { code: INTERNAL_SERVER_ERROR } }
+  }
+}
+
+const INTERNAL_SERVER_ERROR = 'INTERNAL_SERVER_ERROR'
+
+function isPartialHead(
+  http: unknown,
+): http is { status?: number; headers?: ReadonlyMap<string, string> } {
+  if (typeof http !== 'object' || http === null) return false
+  const { status, headers } = http as { status?: unknown; headers?: unknown }
+  const isStatus = status === undefined || typeof status === 'number'
+  return isStatus && (headers === undefined || headers instanceof Map)
 }

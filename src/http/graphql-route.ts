@@ -43,8 +43,6 @@ import { createErrorGate, createStatusPlugin } from './wire-errors.ts'
 
 export interface GraphQLRouteOptions {
   readonly schema: GraphQLSchema
-  /** The same without the guards, for queries that were found to meet all of them. */
-  readonly unguarded: GraphQLSchema
   /** How often a document is executed before it is compiled; 2 if not given. */
   readonly compileAfter?: number
   readonly portcullis: Portcullis

@@ -650,7 +650,7 @@ describe('a schema in which nobody makes @auth hold', () => {
     ['mutation createPasswordReset(userId: "1") { token }', 'ADMIN'],
   ])('still refuses %s to those without the role %s', async (act, role) => {
     const world = createWorld('type Unused { a: Int }')
-    const { schema } = createServiceSchema({
+    const schema = createServiceSchema({
       portcullis: { ...world.portcullis, protect: (unguarded) => unguarded },
       accounts: untouchable('accounts'),
       attempts: untouchable('attempts'),

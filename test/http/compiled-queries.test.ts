@@ -53,32 +53,33 @@ function note<Value>(name: string, value: Value): () => Value {
 }
 
 const resolveType = { __resolveType: ({ kind }: { kind: string }) => kind }
-const unguarded = makeExecutableSchema({
-  typeDefs: [...portcullis.typeDefs, typeDefs],
-  resolvers: [
-    portcullis.resolvers,
-    {
-      Query: {
-        open: note('open', 'open'),
-        me: note('me', ada),
-        admin: note('admin', 'for admins'),
-        late: async () => note('late', 'late')(),
-        wrong: () => {
-          throw new Error('wrong on purpose')
+const schema = portcullis.protect(
+  makeExecutableSchema({
+    typeDefs: [...portcullis.typeDefs, typeDefs],
+    resolvers: [
+      portcullis.resolvers,
+      {
+        Query: {
+          open: note('open', 'open'),
+          me: note('me', ada),
+          admin: note('admin', 'for admins'),
+          late: async () => note('late', 'late')(),
+          wrong: () => {
+            throw new Error('wrong on purpose')
+          },
+          named: note('named', [ada, robot]),
+          things: note('things', [ada, robot, key]),
+          echo: (_parent: unknown, { text, times }: { text: string; times: number }) =>
+            Array<string>(times).fill(text),
         },
-        named: note('named', [ada, robot]),
-        things: note('things', [ada, robot, key]),
-        echo: (_parent: unknown, { text, times }: { text: string; times: number }) =>
-          Array<string>(times).fill(text),
+        Person: { secret: note('secret', 'hers'), friend: note('friend', robot) },
+        Key: { bits: note('bits', 256) },
+        Named: resolveType,
+        Thing: resolveType,
       },
-      Person: { secret: note('secret', 'hers'), friend: note('friend', robot) },
-      Key: { bits: note('bits', 256) },
-      Named: resolveType,
-      Thing: resolveType,
-    },
-  ],
-})
-const schema = portcullis.protect(unguarded)
+    ],
+  }),
+)
 
 let guarded: ApolloServer<AuthContext>
 let compiled: ApolloServer<AuthContext>
@@ -90,7 +91,7 @@ beforeAll(async () => {
   compiled = new ApolloServer({
     schema,
     plugins: [
-      createCompiledQueries(new CompiledQueries({ schema, unguarded, compileAfter: 0 }), {
+      createCompiledQueries(new CompiledQueries({ schema, compileAfter: 0 }), {
         formatError: (formatted) => formatted,
       }),
       {

@@ -72,6 +72,7 @@ export class RawConnection {
 export function writePost(
   body: string | Uint8Array,
   headers: Readonly<Record<string, string>> = {},
+  path = '/graphql',
 ): Buffer {
   const bytes = Buffer.from(body)
   const all = {
@@ -82,7 +83,7 @@ export function writePost(
   }
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`)
   return Buffer.concat([
-    Buffer.from(`POST /graphql HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`),
+    Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`),
     bytes,
   ])
 }
