@@ -34,7 +34,7 @@ describe('F02: every connection of a node is taken', () => {
 
     await pair.survives(async (watch) => {
       const since = performance.now()
-      const release = await lock(pair, 'lock table refresh_token in access exclusive mode')
+      const release = await lock(pair, 'lock table refresh_token in share row exclusive mode')
       const waiting = people.flatMap(({ refreshToken }) =>
         Array.from({ length: 5 }, async () => refresh(pair.node(0).once, refreshToken)),
       )

@@ -96,13 +96,18 @@ export const BUGS: readonly Bug[] = [
     breaks: 'REVOKED_IS_REFUSED',
   },
   {
-    title: 'a logout is answered with what a node found and does not keep in mind',
+    title: 'a node answers a revocation and does not keep it in mind',
     check: 'replica',
     patches: [
       {
-        file: 'revocation/postgres-store.js',
-        find: 'this.#journal.know(entry);',
+        file: 'revocation/postgres-writer.js',
+        find: 'this.#options.journal?.know(entry);',
         put: 'continue;',
+      },
+      {
+        file: 'revocation/postgres-writer.js',
+        find: 'this.#options.journal?.know(revocation);',
+        put: '',
       },
     ],
     disturbances: { unheardCutOff: LOUD.unheardCutOff },
