@@ -1,3 +1,4 @@
+import { SERVICE_ENV } from './service.ts'
 import type { CredentialKind } from './tokens.ts'
 
 /** What a contestant needs to be there. */
@@ -12,10 +13,10 @@ export interface ContestantSpec {
   readonly needs: readonly Need[]
   readonly credentials: CredentialKind
   /**
-   * `limit`: ours without a part of the work, refusing nothing that was revoked; `load`: a limit of the load; `rival`: fast
+   * `service`: the real one, whose `me` reads an account and which has no lists; `limit`: ours without a part of the work, refusing nothing that was revoked; `load`: a limit of the load; `rival`: fast
    * code for one node that keeps none of our promises.
    */
-  readonly role: 'ours' | 'limit' | 'peer' | 'rival' | 'load'
+  readonly role: 'ours' | 'service' | 'limit' | 'peer' | 'rival' | 'load'
   /** What it does with a token that is foreign or revoked. */
   readonly refuses: 'both' | 'foreign' | 'none'
   /** Whom `me` answers: the caller, or always the first. */
@@ -91,6 +92,21 @@ export const contestants: readonly ContestantSpec[] = [
     refuses: 'both',
   },
   {
+    ...ours,
+    name: 'portcullis-service',
+    what: 'the real service, REVOCATION_CHECK=replica: `me` reads the account from PostgreSQL',
+    file: './contestants/portcullis-service.ts',
+    env: {
+      ...SERVICE_ENV,
+      NODE_ENV: 'production',
+      JWT_ISSUER: 'portcullis',
+      REVOCATION_CHECK: 'replica',
+      WITH_ACCOUNTS: '1',
+    },
+    role: 'service',
+    refuses: 'both',
+  },
+  {
     ...peer,
     name: 'hand-written',
     what: 'a Fastify route, graphql-jit, fast-jwt with its cache, a Set: one node, forgetful, without limits',
@@ -139,6 +155,14 @@ export const contestants: readonly ContestantSpec[] = [
     file: './contestants/mercurius.ts',
     env: { JIT: '1' },
     packages: ['mercurius', 'mercurius-auth', '@fastify/jwt', 'graphql-jit', 'redis'],
+  },
+  {
+    ...peer,
+    name: 'graph-gophers',
+    what: 'Go: graph-gophers/graphql-go, golang-jwt, Redis; on all processors',
+    file: './contestants/graph-gophers.ts',
+    env: {},
+    packages: [],
   },
   {
     ...peer,

@@ -82,9 +82,9 @@ export async function measureWithRevoked(bench: Bench, lineup: Lineup): Promise<
   ])
 }
 
-/** Without the one that only shows what the load can drive. */
+/** Without the one that only shows what the load can drive, and the real service, whose schema is another. */
 function serversOf({ runners }: Lineup): readonly Runner[] {
-  return runners.filter(({ spec }) => spec.role !== 'load')
+  return runners.filter(({ spec }) => spec.role !== 'load' && spec.role !== 'service')
 }
 
 function entriesOf(runners: readonly Runner[], operation: Operation): readonly Entry[] {
