@@ -101,6 +101,8 @@ describe('the package', { timeout: BUILD_TIMEOUT_MS }, () => {
         'dist/src/client/client.js',
         'dist/src/client/core.d.ts',
         'dist/src/client/core.js',
+        'dist/src/http/apollo-lane.d.ts',
+        'dist/src/http/apollo-lane.js',
         'dist/src/index.d.ts',
         'dist/src/index.js',
         'package.json',
