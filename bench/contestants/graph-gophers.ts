@@ -31,7 +31,10 @@ await present(async () => {
   process.on('exit', () => server.kill('SIGKILL'))
   return {
     listen: async () => {
-      const [line] = (await once(server.stdout, 'data')) as [Buffer]
+      const ended = once(server, 'exit').then(() => {
+        throw new Error('the server in Go has ended')
+      })
+      const [line] = (await Promise.race([once(server.stdout, 'data'), ended])) as [Buffer]
       return Number(line.toString())
     },
     revoke: async (text) => denylist.add(verifyToken(text).jti),

@@ -15,6 +15,7 @@ import { createMetrics } from '../../dist/src/http/metrics.js'
 import { createServer } from '../../dist/src/http/server.js'
 import { createPortcullis } from '../../dist/src/portcullis.js'
 import type { Portcullis } from '../../dist/src/portcullis.js'
+import { JournalFollower } from '../../dist/src/revocation/journal-follower.js'
 import { PostgresRevocationStore } from '../../dist/src/revocation/postgres-store.js'
 import { RevocationReplica } from '../../dist/src/revocation/replica.js'
 import { createSessionKeeper } from '../../dist/src/session/session-keeper.js'
@@ -64,7 +65,7 @@ async function createNode(
   const store = new PostgresRevocationStore(dataSource, {
     maxTokenLifetimeSeconds: TOKEN_LIFETIME_SECONDS,
     sessions: createSessionKeeper(),
-    ...(replica && { replica }),
+    ...(replica ? { replica } : { journal: new JournalFollower(dataSource) }),
   })
   await store.ping()
   void replica?.start()
@@ -97,7 +98,7 @@ function createSchema(portcullis: Portcullis): GraphQLSchema {
     },
   }
   const schema = makeExecutableSchema({ typeDefs, resolvers: [portcullis.resolvers, own] })
-  return isOpen ? schema : portcullis.protect(schema)
+  return portcullis.protect(schema)
 }
 
 /** The guard has found out who calls. */

@@ -48,21 +48,21 @@ var (
 	errSignedOut = errors.New("not signed in")
 )
 
-func (query) Me(ctx context.Context) (*user, error) {
+func (*query) Me(ctx context.Context) (*user, error) {
 	if caller := findCaller(ctx); caller != nil {
 		return caller, nil
 	}
 	return nil, errSignedOut
 }
 
-func (query) Items(ctx context.Context) ([]*item, error) {
+func (*query) Items(ctx context.Context) ([]*item, error) {
 	if findCaller(ctx) == nil {
 		return nil, errSignedOut
 	}
 	return items, nil
 }
 
-func (query) PlainItems() []*item { return items }
+func (*query) PlainItems() []*item { return items }
 
 func findCaller(ctx context.Context) *user {
 	caller, _ := ctx.Value(callerKey{}).(*user)
@@ -76,7 +76,7 @@ func main() {
 		items = append(items, &item{graphql.ID(fmt.Sprintf("item-%d", index)), fmt.Sprintf("Item number %d", index), int32(100 + index)})
 	}
 
-	schema := graphql.MustParseSchema(schemaText, query{}, graphql.UseFieldResolvers())
+	schema := graphql.MustParseSchema(schemaText, &query{}, graphql.UseFieldResolvers())
 	denylist := &redis.Pool{
 		MaxIdle: 256,
 		Dial:    func() (redis.Conn, error) { return redis.DialURL(os.Getenv("REDIS_URL")) },
