@@ -313,7 +313,10 @@ describe('a recent login', () => {
       ...(authenticatedAt && { authenticatedAt }),
     })
     const contextValue = portcullis.context({ authorization: `Bearer ${text}` })
-    const { errors } = await graphql({ schema, source: `mutation { ${act} }`, contextValue })
+    const { data, errors } = await graphql({ schema, source: `mutation { ${act} }`, contextValue })
+    // The sessions are the API's own, which a store that knows none cannot count.
+    if (data && act.includes('endedSessions'))
+      expect(Object.values(data)).toEqual([{ endedSessions: null }])
     return errors?.[0]?.extensions ?? 'done'
   }
 
