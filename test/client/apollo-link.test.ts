@@ -2,7 +2,7 @@ import { HttpLink, gql } from '@apollo/client'
 import type { ErrorLike } from '@apollo/client'
 import { BatchHttpLink } from '@apollo/client/link/batch-http'
 import { RetryLink } from '@apollo/client/link/retry'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createRefresh } from '../../src/client/client.ts'
 import { createGate } from '../support/gate.ts'
 import { expiredTokenOf, forgedTokenOf, login, register } from '../support/people.ts'
@@ -325,7 +325,7 @@ describe('the link, in an outage', () => {
     }
 
     expect(app.session.accessToken).toBe(accessToken)
-    expect(await app.me()).toBe('pauline@example.com')
+    expect(await vi.waitFor(() => app.me(), 5000)).toBe('pauline@example.com')
     expect({ endings: app.endings, refreshes: app.refreshes() }).toEqual({
       endings: [],
       refreshes: 0,

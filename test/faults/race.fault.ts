@@ -17,8 +17,8 @@ describe('F15: both nodes sweep while revocations are written', () => {
       await pair.survives(async () => {
         await pair.database.query(
           `insert into revocation (id, key, scope, token_id, revoked_at, expires_at, reason)
-           select gen_random_uuid(), gen_random_uuid(), 'TOKEN', n::text, now() - interval '1 day',
-             now() - interval '1 hour', 'expired'
+           select gen_random_uuid(), gen_random_uuid(), 'TOKEN', n::text, now() - interval '3 days',
+             now() - interval '2 days', 'expired'
            from generate_series(1, 50000) n`,
         )
         await until(async () => {

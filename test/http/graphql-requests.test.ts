@@ -510,7 +510,8 @@ describe('a document of several mutations', () => {
 describe('a query that comes again', () => {
   it.each([
     ['revocations', 'totalCount edges { cursor node { id } } pageInfo { endCursor }'],
-    ['revocationEvents', 'totalCount edges { cursor node { id } } pageInfo { endCursor }'],
+    // Its cursors say how far the server's transactions had come, those of other databases too.
+    ['revocationEvents', 'totalCount edges { node { id } }'],
     ['connections', 'totalCount counts { kind connections } edges { cursor node { id } }'],
   ])('is answered as the first time: %s', async (list, selection) => {
     const query = `{ ${list}(first: 1) { ${selection} } }`
