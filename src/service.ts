@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
 import { readAccountGrant } from './account/account-rows.ts'
 import { Accounts } from './account/accounts.ts'
+import { assertRestorable } from './account/restorable.ts'
 import { FailedAttempts } from './account/failed-attempts.ts'
 import { ensureFirstAdmin } from './account/first-admin.ts'
 import { PasswordResets } from './account/password-resets.ts'
@@ -17,7 +18,7 @@ import { migrate } from './database/migrate.ts'
 import { ReadOnlyError } from './database/pool.ts'
 import { assertJournal } from './database/pooler.ts'
 import { warmPool } from './database/warm-pool.ts'
-import { BadInputError, RevocationUnavailableError } from './errors.ts'
+import { RevocationUnavailableError } from './errors.ts'
 import { createServiceSchema } from './graphql/schema.ts'
 import { assertCanListen, listen } from './http/listen.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -27,7 +28,6 @@ import { JournalFollower } from './revocation/journal-follower.ts'
 import type { JournalFollowerOptions } from './revocation/journal-follower.ts'
 import { PostgresRevocationStore } from './revocation/postgres-store.ts'
 import { RevocationReplica } from './revocation/replica.ts'
-import type { Revocation } from './revocation/revocation.ts'
 import { unlessAhead } from './revocation/store-clock.ts'
 import { attendToRestoredDatabase } from './revocation/restored-database.ts'
 import { startSweeper } from './revocation/sweeper.ts'
@@ -350,36 +350,5 @@ async function drain(app: FastifyInstance): Promise<void> {
     await app.close()
   } finally {
     clearTimeout(timer)
-  }
-}
-
-/** Undoing must not give a suspended person tokens, nor anybody roles that were taken away. */
-async function assertRestorable(
-  { scope, subject, reason }: Revocation,
-  accounts: Accounts,
-): Promise<void> {
-  if (scope !== 'SUBJECT' || subject === null) return
-  const account = await accounts.findById(subject)
-
-  if (account?.suspendedAt) {
-    throw new BadInputError(
-      'revocationId',
-      'ACCOUNT_SUSPENDED',
-      'This person is suspended; reinstate first',
-    )
-  }
-  if (reason === 'password_reset') {
-    throw new BadInputError(
-      'revocationId',
-      'NOT_RESTORABLE',
-      'These tokens are of the time before a password was reset',
-    )
-  }
-  if (reason === 'roles_changed') {
-    throw new BadInputError(
-      'revocationId',
-      'NOT_RESTORABLE',
-      'These tokens carry roles that the person no longer has',
-    )
   }
 }

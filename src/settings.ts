@@ -1,11 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { AttemptLimits } from './account/failed-attempts.ts'
 import { findOriginFault } from './browser-origin.ts'
 import { findUrlFault } from './database-url.ts'
 import { DateTime } from './graphql/date-time.ts'
 import type { ReauthenticationRules } from './graphql/demand.ts'
-import { createKeyRing } from './token/keys.ts'
+import { readKeys } from './key-settings.ts'
 import { StartError } from './start-error.ts'
 
 /** How the service runs. Read once, at the start; everything else is given what it needs. */
@@ -157,7 +156,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 
   faults.push(...findUndecoded(given))
   if (parsed.success) faults.push(...findContradictions(parsed.data))
-  const keys = readKeys(given, faults)
+  const keys = readKeys({ ...given, previous: splitList(given['JWT_PREVIOUS_KEYS'] ?? '') }, faults)
   if (given['NODE_ENV'] === 'production') faults.push(...findMissing(given))
   if (!parsed.success || faults.length > 0) {
     throw new StartError(['These settings need mending:', ...faults].join('\n  '))
@@ -252,73 +251,6 @@ function findMissing(given: Readonly<Record<string, string | undefined>>): strin
     missing.push('ADMIN_EMAIL: missing; expected whose password ADMIN_PASSWORD is')
   }
   return missing
-}
-
-/** Reads key files and tries every key, so that a wrong one is found now. */
-function readKeys(
-  given: Readonly<Record<string, string | undefined>>,
-  faults: string[],
-): Pick<Settings, 'signWith' | 'previousKeys'> {
-  const attempt = <Result>(name: string, make: () => Result): Result | null => {
-    try {
-      return make()
-    } catch (error) {
-      faults.push(`${name}: ${(error as Error).message}`)
-      return null
-    }
-  }
-
-  const { JWT_SECRET: secret, JWT_PRIVATE_KEY_FILE: file, JWT_PREVIOUS_KEYS: previous = '' } = given
-  if (secret) attempt('JWT_SECRET', () => createKeyRing({ signWith: secret }))
-  const signWith = file
-    ? attempt('JWT_PRIVATE_KEY_FILE', () => readPrivateKey(file))
-    : (secret ?? null)
-  const previousKeys = splitList(previous).map((entry, index) =>
-    attempt(`JWT_PREVIOUS_KEYS (entry ${index + 1})`, () => readPreviousKey(entry)),
-  )
-  return { signWith, previousKeys: previousKeys.filter((key) => key !== null) }
-}
-
-function readPrivateKey(file: string): string {
-  if (isPem(file)) throw new TypeError('expected the name of a file, got a key')
-
-  const signWith = readKeyFile(file, file)
-  if (!isPem(signWith)) throw new TypeError(`expected a PEM private key in ${file}`)
-  createKeyRing({ signWith })
-  return signWith
-}
-
-function readPreviousKey(entry: string): string {
-  const isFile = existsSync(entry) || looksLikeFile(entry)
-  const description = 'what looks like a file (a secret that does goes into one)'
-  const key = isFile ? readKeyFile(entry, description).trim() : entry
-  createKeyRing({ signWith: '0'.repeat(32), previous: [key] })
-  return key
-}
-
-/**
- * Whether a file is meant, be it there or not: its name must not become a secret that can be guessed.
- *
- * A secret may hold a slash when it is base64.
- */
-function looksLikeFile(entry: string): boolean {
-  if (isPem(entry)) return false
-  if (entry.startsWith('/') || /\.(pem|key|pub|crt|cer|der|jwk|json|txt)$/i.test(entry)) return true
-  return entry.includes('/') && Buffer.from(entry, 'base64').toString('base64') !== entry
-}
-
-function isPem(text: string): boolean {
-  return text.includes('-----BEGIN ')
-}
-
-/** @param description - What to call the file: an entry that may be a secret is not quoted. */
-function readKeyFile(file: string, description: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new TypeError(`cannot read ${description}: ${code}`, { cause: error })
-  }
 }
 
 function describe(
