@@ -13,8 +13,9 @@ export interface ContestantSpec {
   readonly needs: readonly Need[]
   readonly credentials: CredentialKind
   /**
-   * `service`: the real one, whose `me` reads an account and which has no lists; `limit`: ours without a part of the work, refusing nothing that was revoked; `load`: a limit of the load; `rival`: fast
-   * code for one node that keeps none of our promises.
+   * `service`: the real service, whose `me` reads an account and whose schema has no lists; `limit`: ours without a part of
+   * the work, refusing nothing that was revoked; `load`: a limit of the load; `rival`: fast code for one node that keeps none
+   * of our promises.
    */
   readonly role: 'ours' | 'service' | 'limit' | 'peer' | 'rival' | 'load'
   /** What it does with a token that is foreign or revoked. */

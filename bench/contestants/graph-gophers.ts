@@ -4,7 +4,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,7 +20,8 @@ const TICK_MICROSECONDS = 10_000
 
 await present(async () => {
   const denylist = await connectDenylist()
-  const program = join(mkdtempSync(join(tmpdir(), 'portcullis-bench-go-')), 'server')
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-go-'))
+  const program = join(folder, 'server')
   const go = { GO111MODULE: 'off', GOPATH: '/usr/share/gocode', GOFLAGS: '' }
   execFileSync('go', ['build', '-o', program, SOURCE], { env: { ...process.env, ...go } })
 
@@ -28,7 +29,10 @@ await present(async () => {
     env: { ...process.env, JWT_SECRET: SECRET },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  process.on('exit', () => server.kill('SIGKILL'))
+  process.on('exit', () => {
+    server.kill('SIGKILL')
+    rmSync(folder, { recursive: true })
+  })
   return {
     listen: async () => {
       const ended = once(server, 'exit').then(() => {

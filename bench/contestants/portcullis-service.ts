@@ -37,7 +37,7 @@ await present(async () => {
   }
 })
 
-/** Nobody can sign in to them, which nobody has to. */
+/** Accounts for the benchmark's people. Their password hash is none, because the benchmark signs tokens itself. */
 async function createAccounts(connectionString: string): Promise<void> {
   const client = new pg.Client({ connectionString })
   await client.connect()
