@@ -510,12 +510,11 @@ describe('a document of several mutations', () => {
 describe('a query that comes again', () => {
   it.each([
     ['revocations', 'totalCount edges { cursor node { id } } pageInfo { endCursor }'],
-    // Its cursors say how far the server's transactions had come, those of other databases too.
-    ['revocationEvents', 'totalCount edges { node { id } }'],
+    ['revocationEvents', 'totalCount edges { cursor node { id } } pageInfo { endCursor }'],
     ['connections', 'totalCount counts { kind connections } edges { cursor node { id } }'],
   ])('is answered as the first time: %s', async (list, selection) => {
     const query = `{ ${list}(first: 1) { ${selection} } }`
-    const ask = async () => post({ query }, { token: admin.accessToken })
+    const ask = async () => withoutPlaces(list, await post({ query }, { token: admin.accessToken }))
     const first = await ask()
     expect(first.status).toBe(200)
 
@@ -525,3 +524,12 @@ describe('a query that comes again', () => {
     }
   })
 })
+
+/** A cursor of the journal says how far the server's transactions had come, those of other databases too. */
+function withoutPlaces(list: string, answer: Answer): Answer {
+  if (list !== 'revocationEvents') return answer
+  const hide = (name: string, value: unknown): unknown =>
+    /cursor$/i.test(name) ? typeof value : value
+  const text = JSON.stringify(answer.body, hide)
+  return { ...answer, text, body: JSON.parse(text) }
+}
