@@ -47,7 +47,7 @@ export function applyAuthDirective(schema: GraphQLSchema): GraphQLSchema {
 }
 
 /**
- * Makes the schema whose queries answer without asking who calls: for those of which every demand is known to be met.
+ * Makes the same schema without guards on queries: for documents whose demands are all known to be met.
  *
  * @param schema - From {@link applyAuthDirective}; one that it did not make has no guards.
  * @throws `TypeError` when something has taken a guard's place.

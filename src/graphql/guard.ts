@@ -23,14 +23,14 @@ export type Root = 'MUTATION' | 'SUBSCRIPTION' | null
 const MAX_EVENT_WAIT_MS = 30_000
 const EVENT_RETRY_MS = 300
 
-/** What stands in the place of a resolver. */
+/** What a guard asks, and the resolver behind it. */
 interface Guard {
   readonly demand: Demand
-  /** The field's own; `undefined`: the default one. */
+  /** `undefined`: the default one. */
   readonly guarded: Resolver | undefined
 }
 
-/** By function, each of which asks for a caller before anything else. A wrapper around one is another function. */
+/** By the function that asks for a caller before anything else. A wrapper around a guard is another function. */
 const guards = new WeakMap<object, Guard>()
 
 /** Whether a function lets through only who meets a demand. */

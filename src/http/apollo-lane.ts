@@ -22,8 +22,8 @@ export interface FastLaneOptions<Context extends AuthContext> extends StatusOpti
   /** The schema that the Apollo Server serves: from `portcullis.protect`. */
   readonly schema: GraphQLSchema
   /**
-   * Makes the GraphQL context of a request, at once: what has to be waited for belongs in a resolver. When it throws, the
-   * request goes to your server.
+   * Makes the GraphQL context of a request. It returns the context and no promise: what has to be waited for belongs in a
+   * resolver. When it throws, or returns a promise, the request goes to your server.
    */
   readonly context: (request: IncomingMessage) => Context
   /**
@@ -40,7 +40,7 @@ export interface FastLaneOptions<Context extends AuthContext> extends StatusOpti
    * @defaultValue as Apollo Server's: `true` unless `NODE_ENV` is `production` or `test`
    */
   readonly includeStacktraceInErrorResponses?: boolean
-  /** Told which way each request went that could have been answered in the lane: `fast` or `long`. */
+  /** Called for each plain POST to the path, with the way that it takes: `fast`, or `long` to your server. */
   readonly onAnswer?: (way: Way) => void
 }
 
@@ -55,7 +55,7 @@ export interface ApolloFastLane<Context extends AuthContext> {
   /** Puts the lane before the listener of a server; a second time it does nothing. */
   open(server: Server): void
 
-  /** The option `context` of `startStandaloneServer`, whose server nobody else can reach. */
+  /** Pass it to `startStandaloneServer` as `context`. That function does not return the HTTP server which it makes. */
   standaloneContext(request: { readonly req: IncomingMessage }): Promise<Context>
 }
 
@@ -64,8 +64,8 @@ export interface ApolloFastLane<Context extends AuthContext> {
  *
  * The lane answers a plain POST of JSON with a query that this Apollo Server has executed before, refusals included.
  * Everything else goes to your server. Status and body are those of your server; so are the headers, but for `ETag`.
- * It repeats the headers that two answers of your server in a row had for the same `Origin`; where answers differ, it answers
- * nothing, and says so in a warning.
+ * It repeats the headers that two answers of your server in a row had for the same `Origin`; requests with `Authorization` need
+ * two callers for that. Where answers differ, the lane answers nothing, and says so in a warning.
  *
  * Middleware, plug-ins of Apollo Server and its options `fieldResolver` and `gateway` are not asked for what the lane answers.
  * Do not put it before a server whose middleware counts, limits or logs requests, or adds to answers.
@@ -95,7 +95,8 @@ export function createFastLane<Context extends AuthContext>(
     schema,
     queries,
     result,
-    context,
+    mayNameCallers: true,
+    context: (request) => assertReady(context(request)),
     isOpen: () => isOpen,
     onAnswer,
   })
@@ -123,11 +124,18 @@ export function createFastLane<Context extends AuthContext>(
     wrap: (listener) => lane.wrap(listener),
     open: (server) => lane.open(server),
     async standaloneContext({ req }) {
-      const { server } = req.socket as Socket & { readonly server: Server }
-      lane.open(server)
+      // Node does not document it. Without it every request takes the long way.
+      const { server } = req.socket as Socket & { readonly server?: Server }
+      if (server) lane.open(server)
       return context(req)
     },
   }
+}
+
+/** @throws `TypeError` when a context was promised, which no types keep a caller in JavaScript from. */
+function assertReady<Context extends AuthContext>(context: Context): Context {
+  if (typeof (context as Partial<PromiseLike<unknown>>).then !== 'function') return context
+  throw new TypeError('expected a GraphQL context, got a promise of one')
 }
 
 /** Apollo Server's default. */

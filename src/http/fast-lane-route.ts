@@ -34,6 +34,8 @@ export function registerFastLane(
       const { auth } = portcullis.context({ authorization, ipAddress })
       return new LaneContext(auth, ipAddress, request)
     },
+    // Nothing that the service adds depends on the caller.
+    mayNameCallers: false,
     isOpen: () => isOpen,
     onAnswer: metrics.observeWay,
   }).open(app.server)

@@ -2,6 +2,7 @@ import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'n
 import { GraphQLError, execute } from 'graphql'
 import type { ExecutionResult, GraphQLSchema } from 'graphql'
 import type { AuthContext } from '../graphql/auth-directive.ts'
+import { callOut } from '../call-out.ts'
 import { isEachMet } from './compiled-queries.ts'
 import type { CompiledQueries, CompiledQuery } from './compiled-queries.ts'
 import { describeResult } from './graphql-answer.ts'
@@ -24,6 +25,8 @@ export interface FastLaneOptions<Context extends AuthContext> {
   readonly context: (request: IncomingMessage, authorization: string | undefined) => Context
   /** How the server tells errors. */
   readonly result: ResultOptions
+  /** Whether the server may add headers that name the caller. */
+  readonly mayNameCallers: boolean
   /** Whether requests may be answered here at the moment: not while the server is closing. */
   readonly isOpen: () => boolean
   /** Bounds what is under way. */
@@ -46,6 +49,13 @@ interface HotRequest {
   readonly variables: Readonly<Record<string, unknown>>
 }
 
+/** What a hot request is answered with. */
+interface Means<Context> extends HotRequest {
+  readonly context: Context
+  /** What the server adds to its answers: names and values in turn. */
+  readonly headers: readonly string[]
+}
+
 /**
  * A short cut in front of an HTTP server: queries that come again and again are answered without it.
  *
@@ -55,22 +65,23 @@ interface HotRequest {
  */
 export class FastLane<Context extends AuthContext> {
   readonly #options: FastLaneOptions<Context>
-  readonly #headers = new LearnedHeaders()
+  readonly #headers: LearnedHeaders
   readonly #servers = new WeakSet<Server>()
   #arrived: Arrival[] = []
 
   constructor(options: FastLaneOptions<Context>) {
     this.#options = options
+    this.#headers = new LearnedHeaders(options)
   }
 
   /** Takes the requests of a server that has its listener; a second time it does nothing. */
   open(server: Server): void {
     if (this.#servers.has(server)) return
-    this.#servers.add(server)
     // The first one answers; others, such as those that drain a server, are told of every request.
     const [listener, ...observers] = server.rawListeners('request') as RequestListener[]
     if (listener === undefined) throw new TypeError('expected a server that listens to requests')
 
+    this.#servers.add(server)
     server.removeAllListeners('request')
     for (const each of [this.wrap(listener), ...observers]) server.on('request', each)
   }
@@ -95,38 +106,61 @@ export class FastLane<Context extends AuthContext> {
   readonly #answerAll = (): void => {
     const arrivals = this.#arrived
     this.#arrived = []
-    for (const arrival of arrivals) this.#answer(arrival)
+    for (const arrival of arrivals) {
+      try {
+        this.#answer(arrival)
+      } catch (error) {
+        // Of the server's listener. It ends the process as it would without the lane, but not the loop.
+        process.nextTick(() => {
+          throw error
+        })
+      }
+    }
   }
 
   #answer(arrival: Arrival): void {
-    const { request, head } = arrival
     // The client has gone, and nothing was begun for it.
-    if (request.destroyed) return
+    if (arrival.request.destroyed) return
 
-    const headers = this.#isOpen() ? this.#headers.find(head.origin) : null
-    const body = headers === null ? null : (request.read() as Buffer | null)
-    const hot = body === null ? null : this.#read(body, head)
-    const context = hot === null ? null : this.#createContext(arrival)
+    const means = this.#isOpen() ? this.#prepare(arrival) : null
+    if (means === null) this.#giveUp(arrival)
+    else this.#execute(arrival, means)
+  }
+
+  /** @returns `null` when the server has to answer; the request is as it came then. */
+  #prepare({ request, response, head }: Arrival): Means<Context> | null {
+    const body = request.read() as Buffer | null
+    if (body === null) return null
+
+    const hot = this.#read(body, head)
+    const headers = hot && this.#headers.find(head)
+    const context = headers && this.#createContext(request, head)
+    if (hot && headers && context) return { ...hot, headers, context }
+    // Only answers to hot queries teach: one to a mutation may set a cookie.
+    if (hot && !headers) this.#headers.watch(head, response)
     // Its end was not told yet, so the body can go back.
-    if (body !== null && context === null) request.unshift(body)
-    if (headers === null || hot === null || context === null) this.#giveUp(arrival)
-    else this.#execute(arrival, headers, hot, context)
+    request.unshift(body)
+    return null
   }
 
   #isOpen(): boolean {
     return this.#options.isOpen() && (this.#options.gate?.hasRoom() ?? true)
   }
 
-  #giveUp({ request, response, head, listener }: Arrival): void {
-    this.#options.onAnswer?.('long')
-    this.#headers.watch(head, response)
+  #giveUp({ request, response, listener }: Arrival): void {
+    this.#note('long')
     listener(request, response)
   }
 
+  #note(way: Way): void {
+    const { onAnswer } = this.#options
+    if (onAnswer) callOut(() => onAnswer(way))
+  }
+
   /** @returns `null` when it cannot be made: the server says so in its own way. */
-  #createContext({ request, head }: Arrival): Context | null {
+  #createContext(request: IncomingMessage, { authorization }: PlainHead): Context | null {
     try {
-      return this.#options.context(request, head.authorization)
+      return this.#options.context(request, authorization)
     } catch {
       return null
     }
@@ -144,45 +178,45 @@ export class FastLane<Context extends AuthContext> {
   }
 
   /** From here on the request is answered, once. */
-  #execute(arrival: Arrival, headers: readonly string[], hot: HotRequest, context: Context): void {
-    const { gate, onAnswer } = this.#options
+  #execute(arrival: Arrival, means: Means<Context>): void {
+    const { gate } = this.#options
     const answer = (result: ExecutionResult): void => {
       gate?.end()
-      this.#send(arrival, headers, result)
+      this.#send(arrival, means.headers, result)
     }
-    onAnswer?.('fast')
+    this.#note('fast')
     gate?.begin()
-    const result = this.#attempt(context, hot)
+    const result = this.#attempt(means)
     if (result instanceof Promise) {
       void result.then(answer, (error: unknown) => answer(failed(error)))
     } else answer(result)
   }
 
   /** Never throws: what arrived in the same turn must not suffer. */
-  #attempt(context: Context, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
+  #attempt(means: Means<Context>): ExecutionResult | Promise<ExecutionResult> {
     try {
-      return this.#run(context, hot)
+      return this.#run(means)
     } catch (error) {
       return failed(error)
     }
   }
 
-  #run(context: Context, hot: HotRequest): ExecutionResult | Promise<ExecutionResult> {
-    const { query, variables } = hot
+  #run(means: Means<Context>): ExecutionResult | Promise<ExecutionResult> {
+    const { query, variables, context } = means
     const isMet = query.demands.every((demand) => context.auth.isMet(demand))
-    if (!isMet) return this.#ask(context, hot)
-    return query.run(context, variables) ?? this.#guarded(context, hot)
+    if (!isMet) return this.#ask(means)
+    return query.run(context, variables) ?? this.#guarded(means)
   }
 
   /** What is not met at once may be met when the store has answered. */
-  async #ask(context: Context, hot: HotRequest): Promise<ExecutionResult> {
-    const { query, variables } = hot
+  async #ask(means: Means<Context>): Promise<ExecutionResult> {
+    const { query, variables, context } = means
     const isMet = await isEachMet(query.demands, context.auth)
-    return (isMet ? await query.run(context, variables) : null) ?? this.#guarded(context, hot)
+    return (isMet ? await query.run(context, variables) : null) ?? this.#guarded(means)
   }
 
   /** The guards say why a request is refused, and to which of its fields. */
-  async #guarded(context: Context, { query, variables }: HotRequest): Promise<ExecutionResult> {
+  async #guarded({ query, variables, context }: Means<Context>): Promise<ExecutionResult> {
     const { schema } = this.#options
     const { document } = query
     return execute({ schema, document, contextValue: context, variableValues: variables })

@@ -27,21 +27,23 @@ export function describeResult(
 ): DescribedResult {
   if (errors === undefined) return { head: OK, errors, data }
 
-  const head = { status: 200, headers: {} }
+  const head: OwnHead = { status: undefined, headers: {} }
   const formatted = errors.map((error) => formatError(error, head, options))
   const isResolved = data !== null && data !== undefined
   const ofRefusal = isResolved ? null : headOfErrors(errors, formatted, options)
   return { head: mergeHeads(head, ofRefusal), errors: formatted, data }
 }
 
+/** What errors of resolvers say of the head (`extensions.http`). */
 interface OwnHead {
-  status: number
+  status: number | undefined
   headers: Record<string, string>
 }
 
-/** An error of a resolver that brings its own status keeps it. */
+/** An error that brings its own status keeps it, as with the status plug-in. */
 function mergeHeads(own: OwnHead, ofRefusal: HttpHead | null): HttpHead {
-  if (ofRefusal === null || (ofRefusal.status === 500 && own.status !== 200)) return own
+  const isOwn = ofRefusal === null || (ofRefusal.status === 500 && own.status !== undefined)
+  if (isOwn) return { status: own.status ?? 200, headers: own.headers }
   return { status: ofRefusal.status, headers: { ...own.headers, ...ofRefusal.headers } }
 }
 
@@ -51,7 +53,7 @@ function formatError(
   head: OwnHead,
   options: ResultOptions,
 ): GraphQLFormattedError {
-  // The compiler's errors have none.
+  // An error of the compiler has no extensions.
   const { http, ...others } = error.extensions ?? {}
   const extensions: Record<string, unknown> = {
     ...others,
@@ -67,7 +69,7 @@ function formatError(
 
   const formatted = { ...error.toJSON(), extensions }
   try {
-    return options.formatError?.(formatted, error) ?? formatted
+    return options.formatError ? options.formatError(formatted, error) : formatted
   } catch {
     return { message: 'Internal server error', extensions: { code: INTERNAL_SERVER_ERROR } }
   }

@@ -31,7 +31,7 @@ interface Way {
 /** A store whose answers are waited for, as a database's, and one that rules out from memory, as a replica. */
 const modes = ['database', 'replica'] as const
 
-describe.each(modes)('the fast lane, where checks are answered as by a %s', (mode) => {
+describe.each(modes)('the fast lane, with the checks of a %s', (mode) => {
   let portcullis: Portcullis
   let lane: Way
   let long: Way
@@ -121,7 +121,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
   )
 
   // Q39, Q41, Q45, Q46
-  it('answers whatever is asked, by whomever, with the bytes of the long way', async () => {
+  it('answers generated queries of every caller with the bytes of the long way', async () => {
     const before = await countFast(lane)
     await fc.assert(
       fc.asyncProperty(
@@ -312,7 +312,7 @@ describe.each(modes)('the fast lane, where checks are answered as by a %s', (mod
   })
 
   // Q01
-  it('refuses a hot document the moment its token is revoked', async () => {
+  it('refuses a revoked token at its next request', async () => {
     const { text, sessionId } = await portcullis.issue({ subject: 'bob' })
     const bytes = writePost(HOT, { authorization: `Bearer ${text}` })
     await expectTheSame(bytes)

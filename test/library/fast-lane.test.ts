@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { IncomingMessage, RequestListener, Server } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { json } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ApolloServer, HeaderMap } from '@apollo/server'
 import { ApolloServerPluginDrainHttpServer } from '@apollo/server/plugin/drainHttpServer'
@@ -151,7 +152,7 @@ afterEach(async () => {
   await Promise.all(running.splice(0).map(({ stop }) => stop()))
 })
 
-describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) => {
+describe.each(Object.entries(stacks))('The fast lane in front of %s', (_name, stack) => {
   let fast: Running
   let long: Running
 
@@ -181,17 +182,27 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
   }
 
   const HOT = '{"query":"{ me { name } }"}'
-  /** Executed three times, a query is compiled; twenty times a second at the most. */
+  const OPEN = '{"query":"{ open }"}'
+  /** Executed three times, a query is compiled; then callers, and requests without a token, teach the headers. */
   async function makeHot(body = HOT): Promise<void> {
-    const { text } = await portcullis.issue({ subject: 'ada' })
+    await repeatUntilFast(OPEN, async () => ({}))
+    await repeatUntilFast(body, async () => ({
+      authorization: `Bearer ${(await portcullis.issue({ subject: 'ada' })).text}`,
+    }))
+  }
+
+  async function repeatUntilFast(
+    body: string,
+    headOf: () => Promise<Record<string, string>>,
+  ): Promise<void> {
     await vi.waitFor(async () => {
       fast.ways.length = 0
-      await sendRaw(fast.url, post(body, { authorization: `Bearer ${text}` }))
+      await sendRaw(fast.url, post(body, await headOf()))
       expect(fast.ways).toEqual(['fast'])
     }, 5000)
   }
 
-  it('answers a hot query, with the bytes of the server', async () => {
+  it('answers a hot query with the same bytes as the server', async () => {
     await makeHot()
     const { text } = await portcullis.issue({ subject: 'ada' })
 
@@ -205,7 +216,7 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
   })
 
   // Q01
-  it('refuses it to a token the moment that is revoked, and to strangers', async () => {
+  it('refuses a revoked token at its next request, and a request without a token', async () => {
     const { text } = await portcullis.issue({ subject: 'ada' })
     const head = { authorization: `Bearer ${text}` }
     await makeHot()
@@ -222,7 +233,7 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
     expect(fast.ways).toEqual(['fast', 'fast'])
   })
 
-  it('answers whatever is asked as the server does', async () => {
+  it('answers generated queries as the server does', async () => {
     await makeHot()
     const admin = await portcullis.issue({ subject: 'grace', roles: ['ADMIN', 'USER'] })
     const user = await portcullis.issue({ subject: 'ada' })
@@ -247,7 +258,7 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
     ['an error of a resolver', '{"query":"{ wrong }"}'],
     ['a refusal of a resolver', '{"query":"{ refused }"}'],
     ['a refusal beside data', '{"query":"{ open maybeMe { secret } }"}'],
-  ])('tells %s as the server does', async (_what, body) => {
+  ])('answers with %s as the server does', async (_what, body) => {
     await makeHot()
     await makeHot(body)
     fast.ways.length = 0
@@ -273,7 +284,7 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
     expect(fast.ways).toEqual(['long'])
   })
 
-  it('leaves a body that comes in pieces to the server, which reads it whole', async () => {
+  it('leaves a body that arrives in pieces to the server, which reads all of it', async () => {
     await makeHot()
     const bytes = post(HOT, {
       authorization: `Bearer ${(await portcullis.issue({ subject: 'ada' })).text}`,
@@ -289,7 +300,7 @@ describe.each(Object.entries(stacks))('A fast lane before %s', (_name, stack) =>
   })
 })
 
-describe('A fast lane', () => {
+describe('The fast lane', () => {
   async function openExpress(
     options: {
       readonly prepare?: (app: Express) => void
@@ -397,6 +408,162 @@ describe('A fast lane', () => {
     expect(JSON.stringify(warn.mock.calls[0])).toContain(name)
   })
 
+  it('repeats both values of a header that a server writes twice', async () => {
+    const { schema } = createVariedApi(portcullis)
+    const ways: Way[] = []
+    const lane = createFastLane({ schema, context, onAnswer: (way) => ways.push(way) })
+    const apollo = new ApolloServer<AuthContext>({ schema, plugins: [...lane.plugins] })
+    await apollo.start()
+    const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+      const httpGraphQLRequest = {
+        method: 'POST',
+        headers: new HeaderMap([['content-type', 'application/json']]),
+        search: '',
+        body: await json(request),
+      }
+      const { body } = await apollo.executeHTTPGraphQLRequest({
+        httpGraphQLRequest,
+        context: async () => context(request),
+      })
+      const text = body.kind === 'complete' ? body.string : ''
+      const type = ['content-type', 'application/json; charset=utf-8']
+      const links = ['Link', '</a>', 'link', '</b>']
+      response.writeHead(200, [...type, 'content-length', String(text.length), ...links])
+      response.end(text)
+    }
+    const server = await listen(
+      createServer(lane.wrap((request, response) => void answer(request, response))),
+    )
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    running.push({
+      url,
+      ways,
+      ran: [],
+      async stop() {
+        server.closeAllConnections()
+        server.close()
+        await apollo.stop()
+      },
+    })
+
+    const slow = await sendRaw(url, OPEN)
+    expect(slow?.headers).toEqual(expect.arrayContaining(['link: </a>', 'link: </b>']))
+    await vi.waitFor(async () => {
+      const fast = await sendRaw(url, OPEN)
+      expect(ways.at(-1)).toBe('fast')
+      expect(fast).toEqual(slow)
+    }, 5000)
+  })
+
+  it('never repeats to one caller a header that names another', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    const opened = await openExpress({
+      prepare: (app) =>
+        app.use((request, response, next) => {
+          const { authorization } = request.headers
+          if (authorization !== undefined) response.setHeader('x-caller', authorization)
+          next()
+        }),
+    })
+    const askAs = async (name: string): Promise<RawAnswer> =>
+      (await sendRaw(
+        opened.url,
+        writePost('{"query":"{ open }"}', { authorization: name }),
+      )) as RawAnswer
+    // Long enough for the query to be compiled, and for one caller's headers to be the same many times.
+    await vi.waitFor(async () => {
+      await ask(opened, 1)
+      expect(opened.ways.at(-1)).toBe('fast')
+    }, 5000)
+
+    for (const name of [
+      ...Array<string>(8).fill('ada'),
+      'bob',
+      'ada',
+      'bob',
+      'ada',
+      'bob',
+      'eve',
+    ]) {
+      expect((await askAs(name)).headers).toContain(`x-caller: ${name}`)
+    }
+    expect(warn.mock.calls).toHaveLength(1)
+    expect(JSON.stringify(warn.mock.calls[0])).toContain('x-caller')
+  })
+
+  it('goes on where a mutation sets a cookie', async () => {
+    const opened = await openExpress({
+      prepare: (app) =>
+        app.use(express.json(), (request, response, next) => {
+          const { query } = request.body as { query: string }
+          if (query.startsWith('mutation')) response.setHeader('set-cookie', 'a=b')
+          next()
+        }),
+    })
+    const mutation = writePost('{"query":"mutation { __typename }"}')
+    for (let time = 0; time < 8; time += 1) {
+      const { headers } = (await sendRaw(opened.url, mutation)) as RawAnswer
+      expect(headers).toContain('set-cookie: a=b')
+    }
+    await vi.waitFor(async () => {
+      await ask(opened, 1)
+      expect(opened.ways.at(-1)).toBe('fast')
+    }, 5000)
+  })
+
+  it.each([
+    ['a callback that throws', 'onAnswer'],
+    ['a listener that throws', 'listener'],
+  ])('answers the other requests of a turn beside %s', async (_what, what) => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    const thrown: unknown[] = []
+    const { schema } = createVariedApi(portcullis)
+    const fail = (): never => {
+      throw new Error('on purpose')
+    }
+    const lane = createFastLane({
+      schema,
+      context,
+      ...(what === 'onAnswer' && { onAnswer: fail }),
+    })
+    const server = await listen(
+      createServer(
+        lane.wrap((request, response) => {
+          response.end('from the server')
+          if (what === 'listener' && request.headers['x-bad'] !== undefined) fail()
+        }),
+      ),
+    )
+    const before = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', (error) => thrown.push(error))
+    const { port } = server.address() as AddressInfo
+    const connection = new RawConnection(`http://127.0.0.1:${port}`)
+    try {
+      connection.write(Buffer.concat([writePost('{}', { 'x-bad': 'yes' }), writePost('{}')]))
+      const answers = [await connection.read(), await connection.read()]
+      expect(answers).toMatchObject([{ body: 'from the server' }, { body: 'from the server' }])
+    } finally {
+      connection.destroy()
+      server.close()
+      process.removeAllListeners('uncaughtException')
+      for (const each of before) process.on('uncaughtException', each)
+    }
+    expect(thrown).toHaveLength(what === 'listener' ? 1 : 0)
+    expect(warn.mock.calls).toHaveLength(what === 'listener' ? 0 : 2)
+  })
+
+  it('leaves a request to the server whose context is promised', async () => {
+    const opened = await openExpress({
+      context: (async (request: IncomingMessage) => context(request)) as never,
+    })
+    for (let time = 0; time < 10; time += 1) {
+      expect(await ask(opened, 1)).toMatchObject({ status: 200 })
+      await sleep(15)
+    }
+    expect(new Set(opened.ways)).toEqual(new Set(['long']))
+  })
+
   it('has the server say that a context cannot be made', async () => {
     let isBroken = false
     const opened = await openExpress({
@@ -428,21 +595,21 @@ describe('A fast lane', () => {
       },
     })
     const slow = await ask(opened, 1)
-    // Statuses of errors teach no headers, so the lane learns them from an open query.
+    // An error's status teaches no headers, so the lane learns them from another query.
     const other = writePost('{"query":"{ __typename }"}')
-    await sendRaw(opened.url, other)
-    await sendRaw(opened.url, other)
-    await vi.waitFor(async () => {
-      await ask(opened, 1)
-      expect(opened.ways.at(-1)).toBe('fast')
-    }, 5000)
+    for (const bytes of [other, OPEN]) {
+      await vi.waitFor(async () => {
+        await sendRaw(opened.url, bytes)
+        expect(opened.ways.at(-1)).toBe('fast')
+      }, 5000)
+    }
     const answer = await ask(opened, 1)
     expect(withoutETag(answer)).toEqual(withoutETag(slow))
     expect(answer).toMatchObject({ status: 402 })
     expect(answer?.headers).toContain('x-plan: pro')
   })
 
-  it('lets the server end: what comes while it drains goes to it', async () => {
+  it('lets a server that drains close its connections', async () => {
     const opened = await openExpress()
     await vi.waitFor(async () => {
       await ask(opened, 1)
@@ -456,12 +623,13 @@ describe('A fast lane', () => {
     expect(opened.server.listening).toBe(false)
   })
 
-  it('is opened once before a server, and not before one that listens to nothing', () => {
+  it('opens a server once, and not before it has a listener', () => {
     const { schema } = createVariedApi(portcullis)
     const lane = createFastLane({ schema, context })
-    expect(() => lane.open(createServer())).toThrow(TypeError)
+    const server = createServer()
+    expect(() => lane.open(server)).toThrow(TypeError)
 
-    const server = createServer(() => undefined)
+    server.on('request', () => undefined)
     const told = (): void => undefined
     server.on('request', told)
     lane.open(server)
