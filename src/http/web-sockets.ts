@@ -115,11 +115,13 @@ export function registerWebSockets(app: FastifyInstance, options: WebSocketsOpti
   })
 }
 
-/** Finds out who has gone without a word: pings every socket in its turn, once an interval. */
+/** Ends sockets whose client is gone: pings every socket in its turn, once an interval, and wants an answer by the next turn. */
 class Pinger {
   readonly #groups: ReadonlyArray<Set<WebSocket>>
-  readonly #silent = new WeakSet<WebSocket>()
+  /** When each socket without an answer yet was pinged. */
+  readonly #pingedAt = new WeakMap<WebSocket, number>()
   readonly #tickMs: number
+  readonly #minAnswerMs: number
   #timer: NodeJS.Timeout | undefined
   #dueAt = performance.now()
   #added = 0
@@ -129,6 +131,7 @@ class Pinger {
     const length = Math.ceil(intervalMs / PING_TICK_MS)
     this.#groups = Array.from({ length }, () => new Set())
     this.#tickMs = intervalMs / length
+    this.#minAnswerMs = intervalMs / 2
     this.#schedule()
   }
 
@@ -136,7 +139,7 @@ class Pinger {
     const group = this.#groups[this.#added % this.#groups.length]
     this.#added += 1
     group?.add(socket)
-    socket.on('pong', () => this.#silent.delete(socket))
+    socket.on('pong', () => this.#pingedAt.delete(socket))
     socket.once('close', () => group?.delete(socket))
   }
 
@@ -157,10 +160,16 @@ class Pinger {
   #pingNext(): void {
     this.#turn = (this.#turn + 1) % this.#groups.length
     for (const socket of this.#groups[this.#turn] ?? []) {
-      if (this.#silent.has(socket)) socket.terminate()
-      this.#silent.add(socket)
-      socket.ping()
+      const pingedAt = this.#pingedAt.get(socket)
+      if (pingedAt === undefined) this.#ping(socket)
+      // After a pause of the process two turns can follow each other at once: the client had no time to answer.
+      else if (performance.now() - pingedAt >= this.#minAnswerMs) socket.terminate()
     }
+  }
+
+  #ping(socket: WebSocket): void {
+    this.#pingedAt.set(socket, performance.now())
+    socket.ping()
   }
 }
 

@@ -335,7 +335,7 @@ describe('a client that is not there', () => {
   let pinging: TestService
   let grace: SignIn
   beforeAll(async () => {
-    pinging = await startService({ pingIntervalMs: 100 })
+    pinging = await startService({ pingIntervalMs: 400 })
     grace = await register(pinging, 'grace')
   })
   afterAll(async () => pinging.stop())
@@ -349,8 +349,22 @@ describe('a client that is not there', () => {
     const [code] = (await once(gone, 'close')) as [number]
 
     expect(code).toBe(1006)
-    await sleep(300)
+    await sleep(900)
     expect(there.closing).toBe(null)
+  })
+
+  it('is not confused with one that is pinged late and answers after 50 ms', async () => {
+    const url = `${pinging.url.replace('http', 'ws')}/graphql`
+    const client = new WebSocket(url, 'graphql-transport-ws', { autoPong: false })
+    client.on('open', () => client.send(JSON.stringify(INIT)))
+    client.on('ping', () => setTimeout(() => client.pong(), 50))
+    await once(client, 'message')
+
+    standStill(1500)
+    await sleep(900)
+
+    expect(client.readyState).toBe(WebSocket.OPEN)
+    client.close()
   })
 
   it('is found when it talks and does not listen', async () => {
@@ -381,3 +395,9 @@ it('ends all connections when it stops, and stops at once', async () => {
   expect(await socket.closed()).toEqual({ code: 1001, reason: 'Going away' })
   expect(performance.now() - startedAt).toBeLessThan(5000)
 })
+
+/** Keeps the event loop for so many milliseconds. */
+function standStill(ms: number): void {
+  const end = performance.now() + ms
+  while (performance.now() < end);
+}
