@@ -1,10 +1,40 @@
 /**
- * Who may import whom, as ARCHITECTURE.md says it:
- *
- *   http -> graphql -> live, session, account -> revocation -> token
- *
- * `npm run check:imports` reports every import that breaks a rule.
+ * Which room may import which, as ARCHITECTURE.md draws it. `npm run check:imports` reports every import that breaks a rule.
  */
+
+/** From the innermost to the outermost. A room imports those before it, and none after it. */
+const rooms = [
+  ['lib', '^src/lib/'],
+  ['contract', '^src/(contract|errors|security-event)\\.ts$'],
+  ['token', '^src/token/'],
+  ['database', '^src/database/'],
+  ['revocation', '^src/revocation/'],
+  ['live and caller', '^src/(live|caller)/'],
+  ['graphql', '^src/graphql/'],
+  ['transport', '^src/transport/'],
+  ['portcullis', '^src/(portcullis|fast-lane)\\.ts$'],
+  ['service', '^src/(service|embedded-postgres)/|^(migrations/|ormconfig\\.ts$)'],
+]
+
+/** The rooms inside revocation/, likewise. The rule itself stands in the folder and knows none of them. */
+const revocationRooms = [
+  ['rule', '^src/revocation/[^/]+$'],
+  ['memory', '^src/revocation/memory/'],
+  ['tables', '^src/revocation/tables/'],
+  ['journal', '^src/revocation/journal/'],
+  ['replica', '^src/revocation/replica/'],
+  ['postgres', '^src/revocation/postgres/'],
+]
+
+function climbing(among, inside = '') {
+  return among.slice(0, -1).map(([name, path], at) => ({
+    name: `${inside}${name.replaceAll(' ', '-')}-climbs`,
+    comment: `${name} imports only what is further inside.`,
+    severity: 'error',
+    from: { path },
+    to: { path: among.slice(at + 1).map(([, outer]) => outer) },
+  }))
+}
 
 /** Packages of the edge: what the domain would need to know GraphQL or HTTP. */
 const edgePackages =
@@ -17,55 +47,68 @@ const sqlPackages = '^node_modules/(typeorm|pg|pg-[a-z-]+)(/|$)'
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
   forbidden: [
+    ...climbing(rooms),
+    ...climbing(revocationRooms, 'revocation-'),
     {
-      name: 'token-is-the-innermost',
-      comment: 'token/ knows neither revocations nor anything above them.',
+      name: 'memory-stands-alone',
       severity: 'error',
-      from: { path: '^src/token/' },
-      to: { path: '^src/(revocation|live|session|account|graphql|http|database)/' },
+      from: { path: '^src/revocation/(tables|journal|replica|postgres)/' },
+      to: { path: '^src/revocation/memory/' },
     },
     {
-      name: 'revocation-knows-only-token',
-      comment:
-        'revocation/ decides about tokens; connections, sessions and people are built on it.',
+      name: 'database-knows-no-domain',
+      comment: 'database/ reaches into TypeORM and pg, whatever is stored there.',
       severity: 'error',
-      from: { path: '^src/revocation/' },
-      to: { path: '^src/(live|session|account|graphql|http)/' },
+      from: { path: '^src/database/' },
+      to: { path: '^src/', pathNot: '^src/(database|lib)/|^src/errors\\.ts$' },
     },
     {
-      name: 'people-know-no-edge',
-      comment: 'session/ and account/ are used by resolvers, never the other way round.',
-      severity: 'error',
-      from: { path: '^src/(session|account)/' },
-      to: { path: '^src/(live|graphql|http)/' },
-    },
-    {
-      name: 'live-knows-only-revocation',
-      comment: 'live/ decides which connections end; who speaks which protocol is said in http/.',
+      name: 'live-and-caller-are-neighbours',
       severity: 'error',
       from: { path: '^src/live/' },
-      to: { path: '^src/(session|account|graphql|http|database)/' },
+      to: { path: '^src/caller/' },
     },
     {
-      name: 'graphql-knows-no-server',
-      comment: 'graphql/ runs behind any server; http/ is the one we chose.',
+      name: 'caller-knows-no-live',
       severity: 'error',
-      from: { path: '^src/graphql/' },
-      to: { path: '^src/http/' },
+      from: { path: '^src/caller/' },
+      to: { path: '^src/live/' },
+    },
+    {
+      name: 'embedded-postgres-is-for-the-process',
+      comment: 'The service runs on any PostgreSQL; only the process starts one.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/embedded-postgres/|^src/service/process\\.ts$' },
+      to: { path: '^src/embedded-postgres/' },
+    },
+    {
+      name: 'embedded-postgres-stands-alone',
+      severity: 'error',
+      from: { path: '^src/embedded-postgres/' },
+      to: { path: '^src/', pathNot: '^src/(embedded-postgres|lib)/' },
+    },
+    {
+      name: 'accounts-and-sessions-know-no-edge',
+      comment: 'Resolvers use them, never the other way round.',
+      severity: 'error',
+      from: { path: '^src/service/(session|account)/' },
+      to: { path: '^src/(live|caller|graphql|transport|service/(graphql|http))/' },
     },
     {
       name: 'domain-speaks-no-graphql-nor-http',
       comment:
         'Domain errors carry plain codes; what they become on the wire is decided at the edge.',
       severity: 'error',
-      from: { path: '^src/(token|revocation|live|session|account)/|^src/errors\\.ts$' },
+      from: {
+        path: '^src/(lib|token|revocation|caller|live|service/(session|account))/|^src/(contract|errors|security-event)\\.ts$',
+      },
       to: { path: [edgePackages, edgeBuiltins] },
     },
     {
       name: 'edge-speaks-no-sql',
       comment: 'A resolver asks a service; the statement is in the store.',
       severity: 'error',
-      from: { path: '^src/(graphql|http|live|token)/' },
+      from: { path: '^src/(lib|token|caller|live|graphql|transport|service/(graphql|http))/' },
       to: { path: sqlPackages },
     },
     {
@@ -75,30 +118,24 @@ export default {
       from: {
         path: '^src/',
         pathNot:
-          '^src/(revocation|session|account|database)/|^src/(main|process|service|index)\\.ts$',
+          '^src/(database|revocation/(tables|journal|replica|postgres)|service/(database|session|account))/|^src/service/service\\.ts$',
       },
       to: { path: '^src/database/' },
-    },
-    {
-      name: 'database-knows-no-edge',
-      severity: 'error',
-      from: { path: '^src/database/' },
-      to: { path: '^src/(graphql|http)/' },
     },
     {
       name: 'settings-are-arguments',
       comment:
         'Settings are read once, in main.ts, and handed over; nothing imports its configuration.',
       severity: 'error',
-      from: { path: '^src/[^/]+/' },
-      to: { path: '^src/settings\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/service/[^/]+$' },
+      to: { path: '^src/service/(key-)?settings\\.ts$' },
     },
     {
       name: 'main-is-the-end',
       comment: 'main.ts and process.ts start a process; importing them would.',
       severity: 'error',
-      from: { pathNot: '^src/main\\.ts$' },
-      to: { path: '^src/(main|process)\\.ts$' },
+      from: { pathNot: '^src/service/main\\.ts$' },
+      to: { path: '^src/service/(main|process)\\.ts$' },
     },
     {
       name: 'index-is-for-others',
@@ -161,13 +198,22 @@ export default {
       to: { circular: true },
     },
     {
+      name: 'no-folder-cycles',
+      comment:
+        'Two folders that import each other are one. The files in src/ itself join the rooms.',
+      severity: 'error',
+      scope: 'folder',
+      from: { path: '^src/.' },
+      to: { circular: true, viaOnly: { path: '^src/.' } },
+    },
+    {
       name: 'no-orphans',
       comment: 'A file nobody imports and that imports nobody is left over.',
       severity: 'error',
       from: {
         orphan: true,
         path: '^(src|test|scripts)/',
-        pathNot: '^src/(main|index)\\.ts$|\\.d\\.ts$|^scripts/[^/]+\\.(mjs|ts)$',
+        pathNot: '^src/(service/main|index)\\.ts$|\\.d\\.ts$|^scripts/[^/]+\\.(mjs|ts)$',
       },
       to: {},
     },
@@ -180,7 +226,7 @@ export default {
       severity: 'error',
       from: {
         path: '^(src/|migrations/|ormconfig\\.ts$)',
-        pathNot: '^src/database/embedded[^/]*\\.ts$|^src/http/explorer\\.ts$',
+        pathNot: '^src/embedded-postgres/|^src/service/http/explorer\\.ts$',
       },
       to: {
         dependencyTypes: ['npm-dev'],

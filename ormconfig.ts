@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm'
-import { createDataSource } from './src/database/data-source.ts'
+import { createDataSource } from './src/service/database/data-source.ts'
 
 /** The DataSource for the TypeORM command line (`npm run migration:run`); the service makes its own in the same way. */
 const dataSource: DataSource = createDataSource({

@@ -1,4 +1,4 @@
-import { migrate } from '../dist/src/database/migrate.js'
+import { migrate } from '../dist/src/service/database/migrate.js'
 import type { Database, Postgres } from './postgres.ts'
 import type { Scope } from './scope.ts'
 

@@ -1,4 +1,4 @@
-import { migrate } from '../dist/src/database/migrate.js'
+import { migrate } from '../dist/src/service/database/migrate.js'
 import type { Bench, Lineup } from './bench.ts'
 import { checkContestant } from './check.ts'
 import { contestants } from './contestants.ts'

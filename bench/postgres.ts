@@ -47,7 +47,8 @@ async function canCreate(url: string): Promise<boolean> {
 }
 
 async function startEmbedded(scope: Scope): Promise<string> {
-  const { startEmbeddedPostgres } = await import('../dist/src/database/embedded-postgres.js')
+  const { startEmbeddedPostgres } =
+    await import('../dist/src/embedded-postgres/embedded-postgres.js')
   const dataDir = await mkdtemp(join(tmpdir(), 'portcullis-bench-'))
   scope.defer(() => rm(dataDir, { recursive: true, force: true }))
   const server = await startEmbeddedPostgres({ dataDir })

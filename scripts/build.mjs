@@ -20,7 +20,7 @@ if (compiler !== null) {
   copyFolders()
 } else if (
   process.env.npm_lifecycle_event !== 'prepare' ||
-  !existsSync(join(dist, 'src', 'main.js'))
+  !existsSync(join(dist, 'src', 'service', 'main.js'))
 ) {
   fail(
     'Cannot build: the compiler is a development dependency and is not installed. Run "npm ci" ' +

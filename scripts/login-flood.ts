@@ -27,7 +27,7 @@ agent.destroy()
 
 async function main(): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), 'portcullis-flood-'))
-  const service = spawn(process.execPath, ['dist/src/main.js'], {
+  const service = spawn(process.execPath, ['dist/src/service/main.js'], {
     env: { PATH: process.env['PATH'], PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: 'warn' },
     stdio: ['ignore', 'pipe', 'inherit'],
   })

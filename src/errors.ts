@@ -1,4 +1,4 @@
-import type { Revocation } from './revocation/revocation.ts'
+import type { Revocation } from './contract.ts'
 
 /** The code that every GraphQL client knows. Released codes keep their meaning. */
 export type ErrorCode =

@@ -5,8 +5,8 @@
  */
 import type { EntitySchema, MigrationInterface } from 'typeorm'
 import { Revocation1763769600000 } from '../migrations/1763769600000-revocation.ts'
-import { RevocationEntity, RevocationEventEntity } from './revocation/entities.ts'
-import { inPlace } from './revocation/table-names.ts'
+import { RevocationEntity, RevocationEventEntity } from './revocation/tables/entities.ts'
+import { inPlace } from './revocation/tables/table-names.ts'
 
 // Everything at once
 export { createPortcullis } from './portcullis.ts'
@@ -32,7 +32,8 @@ export type { IdentifiedToken, TokenVerifierOptions } from './token/verifier.ts'
 
 // Revocation
 export { isRevokedBy } from './revocation/revocation.ts'
-export type { Revocation, RevocationScope, RevocationTarget } from './revocation/revocation.ts'
+export type { Revocation, RevocationScope } from './contract.ts'
+export type { RevocationTarget } from './revocation/revocation.ts'
 export type {
   EventCursor,
   JournalExtract,
@@ -50,25 +51,25 @@ export type {
   RevocationOutcome,
   RevocationRequest,
   RevocationStore,
-} from './revocation/store.ts'
-export { PostgresRevocationStore } from './revocation/postgres-store.ts'
-export type { PostgresRevocationStoreOptions } from './revocation/postgres-store.ts'
-export type { CutOffTarget, SessionKeeper } from './revocation/postgres-writer.ts'
-export { MemoryRevocationStore } from './revocation/memory-store.ts'
-export type { MemoryRevocationStoreOptions } from './revocation/memory-store.ts'
-export { createRevocationCheck } from './revocation/loader.ts'
-export type { LookUp, RevocationCheck, RevocationLoaderOptions } from './revocation/loader.ts'
-export type { TakeEntry } from './revocation/copied-entries.ts'
-export { JournalFollower } from './revocation/journal-follower.ts'
-export type { JournalFollowerOptions } from './revocation/journal-follower.ts'
-export { RevocationReplica } from './revocation/replica.ts'
-export type { ReplicaState } from './revocation/replica.ts'
+} from './revocation/ports.ts'
+export { PostgresRevocationStore } from './revocation/postgres/postgres-store.ts'
+export type { PostgresRevocationStoreOptions } from './revocation/postgres/postgres-store.ts'
+export type { CutOffTarget, SessionKeeper } from './revocation/postgres/postgres-writer.ts'
+export { MemoryRevocationStore } from './revocation/memory/memory-store.ts'
+export type { MemoryRevocationStoreOptions } from './revocation/memory/memory-store.ts'
+export { createRevocationCheck } from './revocation/check.ts'
+export type { LookUp, RevocationCheck, RevocationLoaderOptions } from './revocation/check.ts'
+export type { TakeEntry } from './revocation/journal/copied-entries.ts'
+export { JournalFollower } from './revocation/journal/journal-follower.ts'
+export type { JournalFollowerOptions } from './revocation/journal/journal-follower.ts'
+export { RevocationReplica } from './revocation/replica/replica.ts'
+export type { ReplicaState } from './revocation/replica/replica.ts'
 export { startSweeper } from './revocation/sweeper.ts'
 export type { Sweep, Sweeper, SweeperOptions } from './revocation/sweeper.ts'
 
 // For a TypeORM DataSource of yours
-export { RevocationEntity, RevocationEventEntity } from './revocation/entities.ts'
-export type { RevocationEventRow, RevocationRow } from './revocation/entities.ts'
+export { RevocationEntity, RevocationEventEntity } from './revocation/tables/entities.ts'
+export type { RevocationEventRow, RevocationRow } from './revocation/tables/entities.ts'
 export type { RevocationKey } from './revocation/key.ts'
 
 /** The entities of {@link PostgresRevocationStore}, to spread into the `entities` of your `DataSource`. */
@@ -91,24 +92,31 @@ export {
   listUndeclaredRootFields,
 } from './graphql/auth-directive.ts'
 export type { AuthContext } from './graphql/auth-directive.ts'
-export { Authentication } from './graphql/authentication.ts'
-export type { AuthenticationOptions, Caller } from './graphql/authentication.ts'
-export type { Demand, ReauthenticationRules, TokenState } from './graphql/demand.ts'
-export { createRevocationResolvers } from './graphql/revocation-resolvers.ts'
-export type { OpaqueToken, RevocationResolverOptions } from './graphql/revocation-resolvers.ts'
+export { Authentication } from './caller/authentication.ts'
+export type { AuthenticationOptions, Caller } from './caller/authentication.ts'
+export type { Demand, ReauthenticationRules, TokenState } from './caller/demand.ts'
+export { createRevocationResolvers } from './graphql/resolvers/revocation-resolvers.ts'
+export type {
+  OpaqueToken,
+  RevocationResolverOptions,
+} from './graphql/resolvers/revocation-resolvers.ts'
 export { authTypeDefs, revocationTypeDefs } from './graphql/type-defs.ts'
-export { createStatusPlugin } from './http/wire-errors.ts'
+export { createStatusPlugin } from './transport/apollo/wire-errors.ts'
 
 // For WebSockets and event streams
 export type {
   EventStreamContext,
   EventStreamHandlerOptions,
   EventStreamRequest,
-} from './http/graphql-sse.ts'
-export type { LiveWebSocket, WebSocketExtra, WebSocketOptions } from './http/graphql-ws.ts'
-export type { LiveDocumentsOptions } from './http/live-documents.ts'
-export type { LiveOptions } from './http/live-session.ts'
-export type { OriginatingRequest } from './http/request-origin.ts'
+} from './transport/live/graphql-sse.ts'
+export type {
+  LiveWebSocket,
+  WebSocketExtra,
+  WebSocketOptions,
+} from './transport/live/graphql-ws.ts'
+export type { LiveDocumentsOptions } from './transport/live/live-documents.ts'
+export type { LiveOptions } from './transport/live/socket-session.ts'
+export type { OriginatingRequest } from './transport/request-origin.ts'
 export type {
   LiveConnection,
   LiveConnectionKind,
@@ -123,8 +131,8 @@ export type {
 } from './live/live-connections.ts'
 
 // For a REST route of yours
-export { httpHeadOf } from './http/wire-errors.ts'
-export type { HttpHead, StatusOptions } from './http/wire-errors.ts'
+export { httpHeadOf } from './transport/apollo/wire-errors.ts'
+export type { HttpHead, StatusOptions } from './transport/apollo/wire-errors.ts'
 
 // Errors and the security log
 export * from './errors.ts'

@@ -1,5 +1,5 @@
-import { callOut } from './call-out.ts'
-import type { Revocation, RevocationScope } from './revocation/revocation.ts'
+import { callOut } from './lib/call-out.ts'
+import type { Revocation, RevocationScope } from './contract.ts'
 
 /** What is worth a line in the security log: who, what, about whom. Never a token, a password or a secret. */
 export interface SecurityEvent {

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createBatched } from '../src/batch.ts'
-import type { BatchOptions } from '../src/batch.ts'
+import { createBatched } from '../src/lib/batch.ts'
+import type { BatchOptions } from '../src/lib/batch.ts'
 import { createGate } from './support/gate.ts'
 
 describe('questions that are asked together', () => {

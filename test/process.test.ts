@@ -39,7 +39,7 @@ class Process {
   output = ''
 
   constructor(env: Record<string, string> = {}, { stdout, stderr }: Outputs = {}) {
-    this.#child = spawn(process.execPath, ['--import', 'tsx', 'src/main.ts'], {
+    this.#child = spawn(process.execPath, ['--import', 'tsx', 'src/service/main.ts'], {
       cwd: root,
       env: { PATH: process.env['PATH'], DATABASE_URL: database.url, DATA_DIR: dataDir, ...env },
       stdio: ['ignore', stdout ?? 'pipe', stderr ?? 'pipe'],
@@ -166,7 +166,7 @@ describe('the process', () => {
   })
 
   it.each([30, 60, 99])('says in a sentence that it may open %i files only', async (limit) => {
-    const script = `ulimit -n ${limit}; exec "$0" --import tsx src/main.ts`
+    const script = `ulimit -n ${limit}; exec "$0" --import tsx src/service/main.ts`
     const child = spawn('sh', ['-c', script, process.execPath], {
       cwd: root,
       env: { PATH: process.env['PATH'], DATABASE_URL: database.url, DATA_DIR: dataDir },

@@ -1,7 +1,7 @@
 /** A node whose requests are refused, or never, as `MAX_UNDER_WAY` says: no setting of the service turns that off. */
 import { pino } from 'pino'
-import { startService } from '../../src/service.ts'
-import { readSettings } from '../../src/settings.ts'
+import { startService } from '../../src/service/service.ts'
+import { readSettings } from '../../src/service/settings.ts'
 
 const settings = readSettings(process.env)
 const { databaseUrl, signWith } = settings

@@ -1,7 +1,7 @@
 import type { Pool, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import type { DataSource } from 'typeorm'
 import { RevocationUnavailableError } from '../errors.ts'
-import { within } from '../time-limit.ts'
+import { within } from '../lib/time-limit.ts'
 import { accessOf, queryOf } from './access.ts'
 import type { PreparedStatement } from './access.ts'
 import { closeIdle, isSilence, poolOf } from './pool.ts'

@@ -8,8 +8,8 @@ import type {
   GraphQLSchema,
 } from 'graphql'
 import { Declarations } from './declaration.ts'
-import { DEMAND, isDemand } from './demand.ts'
-import type { Demand } from './demand.ts'
+import { DEMAND, isDemand } from '../caller/demand.ts'
+import type { Demand } from '../caller/demand.ts'
 import { guardField, isGuard, unguardField } from './guard.ts'
 import type { Root } from './guard.ts'
 

@@ -12,8 +12,8 @@ import type {
   GraphQLObjectType,
   GraphQLSchema,
 } from 'graphql'
-import { DEMAND, isDemand, isSameDemand } from './demand.ts'
-import type { Demand } from './demand.ts'
+import { DEMAND, isDemand, isSameDemand } from '../caller/demand.ts'
+import type { Demand } from '../caller/demand.ts'
 import { readArguments } from './directive-arguments.ts'
 import { listUses } from './directive-use.ts'
 import type { Bearer, Use } from './directive-use.ts'

@@ -1,7 +1,7 @@
 import { Kind, getNamedType, isEnumType, valueFromASTUntyped } from 'graphql'
 import type { GraphQLArgument, GraphQLInputType, GraphQLSchema } from 'graphql'
-import { TOKEN_STATES, USER } from './demand.ts'
-import type { Demand, TokenState } from './demand.ts'
+import { TOKEN_STATES, USER } from '../caller/demand.ts'
+import type { Demand, TokenState } from '../caller/demand.ts'
 import type { Use } from './directive-use.ts'
 
 /** What `@auth` demands as it stands somewhere, and what is wrong with it. */

@@ -1,8 +1,8 @@
 import { BadInputError } from '../errors.ts'
-import { isPlace } from '../revocation/journal-place.ts'
-import type { EventCursor, JournalPlace } from '../revocation/store.ts'
-import { decodeCursor, encodeCursor } from './connection.ts'
-import type { CursorForm } from './connection.ts'
+import { isPlace } from '../revocation/journal/journal-place.ts'
+import type { EventCursor, JournalPlace } from '../revocation/ports.ts'
+import { decodeCursor, encodeCursor } from './pagination.ts'
+import type { CursorForm } from './pagination.ts'
 
 /** A line of the journal: the list goes on with what is older, the live view with what is newer. */
 export const eventCursor: CursorForm<EventCursor> = {

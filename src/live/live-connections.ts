@@ -1,17 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { callOut } from '../call-out.ts'
+import { callOut } from '../lib/call-out.ts'
 import { TokenExpiredError, TokenRevokedError } from '../errors.ts'
 import type { PortcullisError } from '../errors.ts'
 import { EVERYONE_KEY, keyOfEntry, keysOfToken } from '../revocation/key.ts'
 import type { RevocationKey } from '../revocation/key.ts'
 import { isRevokedBy } from '../revocation/revocation.ts'
-import type { Revocation } from '../revocation/revocation.ts'
-import type { RevocationStore } from '../revocation/store.ts'
+import type { Revocation } from '../contract.ts'
+import type { RevocationStore } from '../revocation/ports.ts'
 import { spellingsOf } from '../revocation/spelling.ts'
 import { describeRevocation } from '../security-event.ts'
 import type { SecurityLog } from '../security-event.ts'
 import type { Token } from '../token/claims.ts'
-import { Endings } from './endings.ts'
+import { CloseQueue } from './close-queue.ts'
 import { LiveConnection } from './live-connection.ts'
 import type { LiveConnectionKind, LiveConnectionOptions } from './live-connection.ts'
 
@@ -64,7 +64,7 @@ export class LiveConnections {
   /** Those under which it is found: hashing them again would be a tenth of what it costs to end it. */
   readonly #keys = new Map<LiveConnection, readonly RevocationKey[]>()
   readonly #timers = new Map<LiveConnection, NodeJS.Timeout>()
-  readonly #endings = new Endings()
+  readonly #closing = new CloseQueue()
   #unwatch: (() => void) | null = null
   #opened = 0
   #missed = 0
@@ -114,14 +114,14 @@ export class LiveConnections {
   cut(connection: LiveConnection, why: PortcullisError): void {
     if (connection.ending || !this.#connections.has(connection)) return
     connection.ending = why
-    this.#endings.add(connection)
+    this.#closing.add(connection)
     callOut(() => this.#options.onCut?.(why))
   }
 
   /** Forgets a connection that was closed. */
   remove(connection: LiveConnection): void {
     if (!this.#connections.delete(connection)) return
-    this.#endings.remove(connection)
+    this.#closing.remove(connection)
     this.#removeKeys(connection)
     clearTimeout(this.#timers.get(connection))
     this.#timers.delete(connection)

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Token } from '../token/claims.ts'
-import type { Revocation, RevocationTarget } from './revocation.ts'
+import type { Revocation } from '../contract.ts'
+import type { RevocationTarget } from './revocation.ts'
 
 /**
  * What an entry is looked up by: 128 bits of a hash, written as a UUID.

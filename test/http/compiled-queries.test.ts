@@ -4,9 +4,12 @@ import fc from 'fast-check'
 import type { GraphQLFormattedError } from 'graphql'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { AuthContext } from '../../src/graphql/auth-directive.ts'
-import { CompiledQueries, createCompiledQueries } from '../../src/http/compiled-queries.ts'
+import {
+  CompiledQueries,
+  createCompiledQueries,
+} from '../../src/transport/apollo/compiled-queries.ts'
 import { createPortcullis } from '../../src/portcullis.ts'
-import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
+import { MemoryRevocationStore } from '../../src/revocation/memory/memory-store.ts'
 import { createKeyRing } from '../../src/token/keys.ts'
 import { SECRET } from '../support/service.ts'
 

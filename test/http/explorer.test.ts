@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
-import { registerExplorer } from '../../src/http/explorer.ts'
+import { registerExplorer } from '../../src/service/http/explorer.ts'
 
 describe('registerExplorer', () => {
   let app: FastifyInstance
@@ -118,9 +118,9 @@ async function importWithoutEditor(): Promise<typeof registerExplorer> {
   const folder = await mkdtemp(join(tmpdir(), 'portcullis-explorer-'))
   onTestFinished(() => rm(folder, { recursive: true }))
 
-  for (const path of ['explorer', 'src/http/explorer.ts']) {
+  for (const path of ['explorer', 'src/service/http/explorer.ts']) {
     await cp(new URL(`../../${path}`, import.meta.url), join(folder, path), { recursive: true })
   }
-  const module = await import(join(folder, 'src/http/explorer.ts'))
+  const module = await import(join(folder, 'src/service/http/explorer.ts'))
   return module.registerExplorer
 }

@@ -3,7 +3,7 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as client from '../../src/client/client.ts'
 import * as clientCore from '../../src/client/core.ts'
-import * as fastLane from '../../src/http/apollo-lane.ts'
+import * as fastLane from '../../src/transport/fast-lane/apollo-lane.ts'
 import * as portcullis from '../../src/index.ts'
 import type { Revocation } from '../../src/index.ts'
 
@@ -76,7 +76,7 @@ const ENTRIES = [
   },
   {
     entry: 'portcullis/fast-lane',
-    file: 'http/apollo-lane.ts',
+    file: 'fast-lane.ts',
     module: fastLane,
     names: ['createFastLane'],
   },

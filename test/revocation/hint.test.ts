@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { formatHints, takeHints } from '../../src/revocation/hint.ts'
-import type { Hint } from '../../src/revocation/hint.ts'
+import { formatHints, takeHints } from '../../src/revocation/journal/hint.ts'
+import type { Hint } from '../../src/revocation/journal/hint.ts'
 
 const word = fc.integer({ min: 0, max: 0xffff_ffff })
 const instant = fc.integer({ min: 0, max: Date.UTC(9999, 11, 31) })

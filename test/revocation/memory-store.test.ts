@@ -1,5 +1,5 @@
 import { describe } from 'vitest'
-import { MemoryRevocationStore } from '../../src/revocation/memory-store.ts'
+import { MemoryRevocationStore } from '../../src/revocation/memory/memory-store.ts'
 import { LIFETIME_SECONDS, RETENTION_DAYS, testRevocationStore } from './store-contract.ts'
 import type { StoreUnderTest } from './store-contract.ts'
 

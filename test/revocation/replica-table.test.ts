@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ReplicaTable } from '../../src/revocation/replica-table.ts'
+import { ReplicaTable } from '../../src/revocation/replica/replica-table.ts'
 
 const NOON_MS = Date.UTC(2025, 10, 22, 12)
 const MINUTE = 60_000

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { Revocation, RevocationTarget } from '../../src/revocation/revocation.ts'
+import type { Revocation } from '../../src/contract.ts'
+import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type {
   EventCursor,
   JournalExtract,
@@ -11,7 +12,7 @@ import type {
   RevocationOutcome,
   RevocationRequest,
   RevocationStore,
-} from '../../src/revocation/store.ts'
+} from '../../src/revocation/ports.ts'
 import type { Token } from '../../src/token/claims.ts'
 import { makeToken } from './make-token.ts'
 

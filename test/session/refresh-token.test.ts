@@ -7,7 +7,7 @@ import {
   formatRefreshToken,
   hashRefreshToken,
   parseRefreshToken,
-} from '../../src/session/refresh-token.ts'
+} from '../../src/service/session/refresh-token.ts'
 import { anyText, otherSpellings } from '../token/forge.ts'
 
 const bytes = (min: number, max = min) =>

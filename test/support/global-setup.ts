@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import type { TestProject } from 'vitest/node'
-import { startEmbeddedPostgres } from '../../src/database/embedded-postgres.ts'
-import { migrate } from '../../src/database/migrate.ts'
+import { startEmbeddedPostgres } from '../../src/embedded-postgres/embedded-postgres.ts'
+import { migrate } from '../../src/service/database/migrate.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {

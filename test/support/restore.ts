@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
-import { startEmbeddedPostgres } from '../../src/database/embedded-postgres.ts'
-import { migrate } from '../../src/database/migrate.ts'
+import { startEmbeddedPostgres } from '../../src/embedded-postgres/embedded-postgres.ts'
+import { migrate } from '../../src/service/database/migrate.ts'
 import type { TestDatabase } from './database.ts'
 
 /** A database on a server of its own, whose count of transactions is its own too. */

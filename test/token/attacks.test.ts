@@ -18,7 +18,7 @@ import {
   createRefreshToken,
   formatRefreshToken,
   parseRefreshToken,
-} from '../../src/session/refresh-token.ts'
+} from '../../src/service/session/refresh-token.ts'
 import { MAX_TOKEN_LENGTH } from '../../src/token/verifier.ts'
 import {
   anyText,

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { prepareBinaries } from '../../../src/database/embedded-binaries.ts'
-import { openDataDir, openHome } from '../../../src/database/embedded-home.ts'
-import type { Home } from '../../../src/database/embedded-home.ts'
-import { startEmbeddedPostgres } from '../../../src/database/embedded-postgres.ts'
-import { SERVER_ENVIRONMENT, asUser } from '../../../src/database/embedded-process.ts'
-import { findFreePort } from '../../../src/database/embedded-server.ts'
+import { prepareBinaries } from '../../../src/embedded-postgres/embedded-binaries.ts'
+import { openDataDir, openHome } from '../../../src/embedded-postgres/embedded-home.ts'
+import type { Home } from '../../../src/embedded-postgres/embedded-home.ts'
+import { startEmbeddedPostgres } from '../../../src/embedded-postgres/embedded-postgres.ts'
+import { SERVER_ENVIRONMENT, asUser } from '../../../src/embedded-postgres/embedded-process.ts'
+import { findFreePort } from '../../../src/embedded-postgres/embedded-server.ts'
 
 export type ServerSettings = Readonly<Record<string, string | number>>
 

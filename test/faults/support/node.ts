@@ -31,7 +31,7 @@ const PATIENCE_MS = 5000
 /** What a node's connection says first over which it follows the journal. */
 export const FEED = 'portcullis-replica'
 
-const PROGRAM = fileURLToPath(new URL('../../../dist/src/main.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../../dist/src/service/main.js', import.meta.url))
 
 /** How long a start may take on a busy machine, in milliseconds. */
 const START_MS = 30_000

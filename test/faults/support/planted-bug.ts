@@ -30,7 +30,7 @@ export const BUGS: readonly Bug[] = [
     check: 'database',
     patches: [
       {
-        file: 'revocation/loader.js',
+        file: 'revocation/check.js',
         find: 'return async (token) => (store.rulesOut?.(token) ? null : lookUp(token));',
         put: `const kept = new Map();
           return async (token) => {
@@ -50,7 +50,7 @@ export const BUGS: readonly Bug[] = [
     check: 'replica',
     patches: [
       {
-        file: 'revocation/journal-follower.js',
+        file: 'revocation/journal/journal-follower.js',
         find: 'return msSince(this.#asOf) <= this.#maxStalenessMs;',
         put: 'return true;',
       },
@@ -63,7 +63,7 @@ export const BUGS: readonly Bug[] = [
     check: 'replica',
     patches: [
       {
-        file: 'revocation/journal-feed.js',
+        file: 'revocation/journal/journal-feed.js',
         find: 'take(rows.flatMap(toLines));',
         put: 'take(rows.filter(() => Math.random() < 0.7).flatMap(toLines));',
       },
@@ -76,7 +76,7 @@ export const BUGS: readonly Bug[] = [
     check: 'replica',
     patches: [
       {
-        file: 'revocation/postgres-sql.js',
+        file: 'revocation/journal/journal-sql.js',
         find: 'select coalesce($3::txid_snapshot, txid_current_snapshot()) as snapshot',
         put: `select coalesce(
             $3::txid_snapshot,
@@ -84,7 +84,7 @@ export const BUGS: readonly Bug[] = [
           ) as snapshot`,
       },
       {
-        file: 'revocation/postgres-sql.js',
+        file: 'revocation/journal/journal-sql.js',
         find: `where transaction_id >= $1::bigint and (transaction_id, id) > ($4::bigint, $5::bigint)
           and transaction_id < txid_snapshot_xmax((select snapshot from up_to))
           and txid_visible_in_snapshot(transaction_id, (select snapshot from up_to))`,
@@ -100,12 +100,12 @@ export const BUGS: readonly Bug[] = [
     check: 'replica',
     patches: [
       {
-        file: 'revocation/postgres-writer.js',
+        file: 'revocation/postgres/postgres-writer.js',
         find: 'this.#options.journal?.know(entry);',
         put: 'continue;',
       },
       {
-        file: 'revocation/postgres-writer.js',
+        file: 'revocation/postgres/postgres-writer.js',
         find: 'this.#options.journal?.know(revocation);',
         put: '',
       },
@@ -118,7 +118,7 @@ export const BUGS: readonly Bug[] = [
     check: 'replica',
     patches: [
       {
-        file: 'graphql/revocation-resolvers.js',
+        file: 'graphql/resolvers/revocation-resolvers.js',
         find: `await revoke('logout', auth, { target, reason: 'logout', by: subject });`,
         put: `await revoke('logout', auth, { target, reason: 'logout', by: subject }).catch(() => ({
             alreadyRevoked: false,
@@ -162,7 +162,7 @@ export const BUGS: readonly Bug[] = [
     check: 'database',
     patches: [
       {
-        file: 'revocation/postgres-writer.js',
+        file: 'revocation/postgres/postgres-writer.js',
         find: 'await manager.query(sql.lockForIssue, keys);',
         put: '',
       },
@@ -189,7 +189,7 @@ export async function plant(bug: Bug): Promise<{ program: string; remove(): Prom
     await writeFile(path, `${before}${put}${after}`)
   }
   return {
-    program: join(folder, 'src/main.js'),
+    program: join(folder, 'src/service/main.js'),
     remove: async () => rm(folder, { recursive: true, force: true }),
   }
 }
