@@ -92,8 +92,8 @@ export async function createParties(
     return { session, token: signToken(user, session, `subject-${user}`, roles), sockets, query }
   })
   await database.query(
-    `insert into session (id, subject, created_at, last_seen_at, last_issued_at, expires_at)
-     select id, 'subject-' || (n - 1), now(), now(), now(), now() + interval '1 day'
+    `insert into session (id, subject, created_at, authenticated_at, last_seen_at, last_issued_at, expires_at)
+     select id, 'subject-' || (n - 1), now(), now(), now(), now(), now() + interval '1 day'
      from unnest($1::uuid[]) with ordinality as party (id, n)`,
     [parties.map(({ session }) => session)],
   )

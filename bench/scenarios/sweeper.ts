@@ -63,7 +63,7 @@ async function measureMode(bench: Bench, mode: Mode): Promise<readonly string[][
     const rounds: Round[] = []
     for (let round = 0; round < (bench.options.isQuick ? 1 : ROUNDS); round += 1) {
       bench.say(`(j) ${mode}: adding expired entries`)
-      await addRevocations(database, bench.options.amounts.expired, '-1 minute')
+      await addRevocations(database, bench.options.amounts.expired, '-2 days')
       rounds.push(await runRound(bench, runner))
     }
 
