@@ -7,7 +7,7 @@ import {
   serviceTypeDefs,
 } from '../src/graphql/type-defs.ts'
 
-/** Fails when a root field of our schema says neither `@auth` nor `@public`: perhaps somebody forgot. */
+/** Fails when a root field of our schema says neither `@auth` nor `@public`: a guard may have been forgotten. */
 const schema = makeExecutableSchema({
   typeDefs: [authTypeDefs, revocationTypeDefs, liveTypeDefs, ...serviceTypeDefs],
 })

@@ -23,7 +23,7 @@ const QUERY = `{ ${Array.from({ length: 20 }, (_, n) => `me${n}: me { id email }
 const TIMES = [1, 2, 4]
 const NODES = { 'with shedding': 500, 'without shedding': Infinity }
 
-/** An answer that comes later is of no use to anybody. */
+/** An answer that comes later is of no use. */
 const USEFUL_MS = 1000
 
 /** So many callers, who wait for their answers, keep a node busy and have no queue stand before it. */

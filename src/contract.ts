@@ -1,6 +1,6 @@
 /** What the rooms of the library, the service and their users say to each other. */
 
-/** What a revocation hits: one token, one session, one person, or everybody. */
+/** What a revocation hits: one token, one session, one person, or everyone. */
 export type RevocationScope = 'TOKEN' | 'SESSION' | 'SUBJECT' | 'EVERYONE'
 
 /** An entry of the blacklist. Columns that do not belong to its scope are `null`. */

@@ -53,7 +53,7 @@ export class TokenMissingError extends UnauthenticatedError {
   }
 }
 
-/** The token is malformed, forged, of another kind or for somebody else; `cause` says which. */
+/** The token is malformed, forged, of another kind or for another audience; `cause` says which. */
 export class TokenInvalidError extends UnauthenticatedError {
   constructor(detail: string) {
     super('TOKEN_INVALID', 'Sign in again: this token is not valid', {}, { cause: detail })

@@ -7,7 +7,7 @@ import { randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
 export interface Person {
   readonly id: string
   readonly email: string
-  /** What the token will carry. Everybody has `USER`, which is what a bare `@auth` asks for. */
+  /** What the token will carry. Each has `USER`, which is what a bare `@auth` asks for. */
   readonly roles: readonly string[]
 }
 
@@ -28,7 +28,7 @@ const nobody = createRow('nobody', [])
 export function findBySignIn(email: string, password: string): Person | null {
   const found = rows.find((row) => row.email === email)
   const { salt, hash } = found ?? nobody
-  // Somebody unknown costs as much as a wrong password, so that the time does not tell one from the other.
+  // An unknown person costs as much as a wrong password, so that the time does not tell one from the other.
   const isRight = timingSafeEqual(hash, scryptSync(password, salt, 32))
   return found && isRight ? found : null
 }

@@ -12,7 +12,7 @@ export const typeDefs = `#graphql
     "The caller's own orders."
     orders: [Order!]! @auth
 
-    "Everybody's orders."
+    "All orders."
     allOrders: [Order!]! @auth(requires: ADMIN)
   }
 

@@ -10,7 +10,7 @@ interface Revoked {
   readonly revocation: { readonly id: string } | null
 }
 
-/** Of the answers, what somebody here reads. */
+/** The parts of the answers that are read here. */
 interface Data {
   readonly login?: Tokens
   readonly register?: Tokens

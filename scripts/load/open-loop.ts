@@ -53,7 +53,7 @@ async function send(loop: OpenLoop): Promise<OpenLoopResult> {
   let begun = 0
   let answered = 0
 
-  /** In the order in which they are due; whoever finds no connection waits, and that counts. */
+  /** In the order in which they are due; a request without a free connection waits, and that counts. */
   function sendNext(connection: Connection): void {
     if (begun >= due) {
       idle.push(connection)

@@ -8,7 +8,7 @@ const SUBSCRIPTION = 'subscription { sessionEnded { reason } }'
 /** How long after the answer to its revocation a socket may still be open, in milliseconds. */
 const CUT_MS = 2000
 
-/** After an outage it may take longer, in milliseconds; this long nobody asks again. */
+/** After an outage it may take longer, in milliseconds; for so long it is not asked again. */
 const PATIENCE_MS = 15_000
 
 export interface SocketsReport {
@@ -55,7 +55,7 @@ export async function keepSocket(
       token,
     )
     const code = await Promise.race([closing, sleep(PATIENCE_MS, 'no close')])
-    // Whether a logout that was refused happened, nobody knows; and in an outage no news comes.
+    // Whether a logout that was refused happened is unknown; and in an outage no news comes.
     const isLate = performance.now() - endedAt > CUT_MS && !isExcused(endedAt)
     if (answer && code !== 4403) fault(`a socket of an ended session: ${code}`)
     else if (answer && isLate) fault('a socket of an ended session was closed late')

@@ -6,7 +6,7 @@ interface Known {
   readonly token: string
   /** From here on it may be refused. */
   revokingSince: number | null
-  /** From here on, and as long as nobody began to restore it, it must be: here by this node, later by the other. */
+  /** From here on, until a restoration begins, it must be: here by this node, later by the other. */
   revokedAt: number | null
   revokedOn: Client | null
   restoringSince: number | null
@@ -22,7 +22,7 @@ interface Person {
   readonly email: string
   id: string
   sessions: Session[]
-  /** What makes a token of theirs, or revokes all of them, runs alone: else nobody could say which came first. */
+  /** What makes a token of theirs, or revokes all of them, runs alone: else the order would be unknown. */
   isBusy: boolean
 }
 
@@ -242,7 +242,7 @@ export class Traffic {
     return this.#ask(this.#pickNode(), query, undefined, { email, password })
   }
 
-  /** Whatever is asked, these are faults: no answer, a 503 that nothing excuses, and what nobody foresaw. */
+  /** Whatever is asked, these are faults: no answer, a 503 that nothing excuses, an unforeseen status. */
   async #ask(node: Client, query: string, token?: string, variables = {}): Promise<Outcome> {
     const outcome = await node.ask(query, token, variables)
     const { status, refusal, beganAt, endedAt } = outcome

@@ -24,7 +24,7 @@ export interface AuthenticationOptions {
   readonly authorization: string | readonly string[] | undefined
   readonly tokens: TokenVerifier
   readonly check: RevocationCheck
-  /** Whether it is certain, without asking anybody, that a token is not revoked (`RevocationStore.rulesOut`). */
+  /** Whether it is certain from memory alone that a token is not revoked (`RevocationStore.rulesOut`). */
   readonly rulesOut?: (token: Token) => boolean
   readonly ipAddress?: string | null
   readonly log?: SecurityLog
@@ -64,7 +64,7 @@ export class Authentication {
     return this.#wasAsked
   }
 
-  /** Whether the caller is known already, or can be without waiting for anybody, and meets a demand. */
+  /** Whether the caller is known already, or can be without waiting, and meets a demand. */
   isMet(demand: Demand): boolean {
     // A list asks the same a thousand times.
     if (demand === this.#lastMet) return true
@@ -193,7 +193,7 @@ function findMissingRole({ roles }: Token, { requires }: Demand): string | undef
   return requires.find((role) => !roles.includes(role))
 }
 
-/** Whether somebody is known, and may see what is for admins only. */
+/** Whether there is a caller who may see what is for admins only. */
 export function isAdmin(caller: Caller | null): boolean {
   return caller?.roles.includes('ADMIN') ?? false
 }

@@ -16,7 +16,7 @@ export interface Demand {
 /** Where the extensions of a guarded field say what it asks. */
 export const DEMAND = 'portcullis'
 
-/** Anybody who signed in: what a bare `@auth` asks for. */
+/** Any signed-in caller: what a bare `@auth` asks for. */
 export const USER: Demand = { requires: ['USER'], accepts: ['ACTIVE'] }
 
 /** Operators only. */

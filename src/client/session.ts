@@ -50,9 +50,9 @@ const MAX_MARGIN_MS = 10_000
 const MARGIN_SHARE = 1 / 10
 
 /**
- * The tokens of whoever is signed in, and what becomes of them. Everything that sends them shares one session.
+ * The tokens of the person who is signed in, and what becomes of them. Everything that sends them shares one session.
  *
- * What is said of a token only ever concerns that token: a late answer to a request of before a refresh or a sign-in does not
+ * What is said of a token only ever concerns that token: a late refusal of an older token does not
  * touch the newer one.
  */
 export class Session {
@@ -70,7 +70,7 @@ export class Session {
     this.#storage = storage ?? createMemoryStorage()
   }
 
-  /** As it is now, expired or not. `null`: nobody is signed in. */
+  /** As it is now, expired or not. `null`: signed out. */
   get accessToken(): string | null {
     return this.#storage.read()?.accessToken ?? null
   }
@@ -88,7 +88,7 @@ export class Session {
   /**
    * Finds the token to send now. One that is about to expire, or is being refreshed, is refreshed first.
    *
-   * @returns The token of before when it cannot be refreshed at the moment, for the server to decide; `null` when nobody is signed in.
+   * @returns The old token when it cannot be refreshed at the moment, for the server to decide; `null` when signed out.
    */
   async findToken(): Promise<string | null> {
     const tokens = this.#storage.read()
@@ -103,7 +103,7 @@ export class Session {
    * Gets a token in place of one that has expired. All who ask at the same time share one refresh.
    *
    * @param token - The one that has expired. When there is a newer one of the same person, nothing is asked of the server.
-   * @returns `null` when there is none: nobody is signed in, somebody else is, or the refresh was refused, which signs out.
+   * @returns `null` when there is none: signed out, another person signed in, or the refresh was refused, which signs out.
    * @throws What `refresh` has thrown, when it may work later.
    */
   async renew(token: string): Promise<string | null> {

@@ -91,7 +91,7 @@ class AuthenticatedConnection {
     this.#mayRetry = true
   }
 
-  /** @throws when the one who was signed in is not any more: what ran must not go on as nobody. */
+  /** @throws when the one who was signed in is not any more: what ran must not go on without a token. */
   async introduce(): Promise<Record<string, unknown>> {
     const token = await this.#session.findToken()
     const isSignedOut = token === null && this.#token !== null

@@ -26,16 +26,16 @@ export function poolOf(dataSource: DataSource): Pool {
   return (dataSource.driver as unknown as { master: Pool }).master
 }
 
-/** Whether a connection gave no answer in its time, and nobody said that it is broken. */
+/** Whether a connection gave no answer in its time, and no error said that it is broken. */
 export function isSilence(error: unknown): boolean {
   return error instanceof Error && /Query read timeout/.test(error.message)
 }
 
 /**
- * Closes the connections that nobody uses.
+ * Closes idle connections.
  *
  * One that fell silent is seldom the only one, when the path between the machines is what failed: otherwise each of the
- * others would cost somebody a refusal.
+ * others would cost a request its answer.
  */
 export function closeIdle(pool: Pool): void {
   for (let left = pool.idleCount; left > 0; left -= 1) {
@@ -57,7 +57,7 @@ export function refuseStandby(
   done: (error?: Error) => void,
   setUp: string | null = null,
 ): void {
-  // While it is asked neither the pool nor anybody who wants it listens. What breaks it fails the next statement.
+  // While it is asked neither the pool nor its next user listens. What breaks it fails the next statement.
   client.on('error', () => undefined)
   assertPrimary(client, VERIFY_MS, setUp).then(
     () => done(),

@@ -36,7 +36,7 @@ export async function runTransaction<Result>(
     if (!isRollback(error)) throw asUnavailable(error)
   }
 
-  // Whoever won gets on first: at once, the two would often collide again.
+  // The other transaction goes first: at once, the two would often collide again.
   await sleep(20 + Math.random() * 30)
   try {
     return await attempt(dataSource, work)
@@ -54,7 +54,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return error instanceof AggregateError && error.errors.some(isDatabaseUnavailable)
 }
 
-/** Whether a transaction failed for everybody, and not because of a lock or a value that was in its own way. */
+/** Whether a transaction failed because the database is out of order, not because of its own lock or value. */
 export function isOutage(error: unknown): boolean {
   if (!(error instanceof RevocationUnavailableError)) return false
   const { code = '' } = error.cause as { readonly code?: string }

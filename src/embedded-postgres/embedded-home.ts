@@ -197,7 +197,7 @@ async function removeRemote(remote: string): Promise<void> {
   }
 }
 
-/** An existing cluster keeps its owner, whoever starts it: so a start as root does not lock that owner out. */
+/** An existing cluster keeps its owner: so a start as root does not lock that owner out. */
 async function findServerUser(folder: string): Promise<ServerUser> {
   const cluster = await unlessMissing(stat(join(folder, 'cluster')))
   if (cluster !== null && cluster.uid !== 0) {

@@ -33,7 +33,7 @@ import {
   type Server,
 } from './embedded-server.ts'
 
-/** A PostgreSQL server of our own, that nobody had to install or set up. */
+/** A PostgreSQL server of our own, without installation or set-up. */
 export interface EmbeddedPostgres {
   /** Of the database, with its password: for connecting, never for a log. */
   readonly url: string
@@ -75,7 +75,7 @@ const INITDB_ARGS = [
 const RETRY_MS = 10_000
 
 /**
- * Somebody took the port before the server did; or a server we could not see is starting or, killed a moment ago,
+ * Another process took the port before the server did; or a server we could not see is starting or, killed a moment ago,
  * still ending.
  */
 const PASSING_FAILURE =
@@ -87,7 +87,7 @@ const CONNECT_MS = 5_000
 const SYNC_MS = 10_000
 
 /**
- * Starts the database that is used when nobody named one: a real PostgreSQL with its data in a folder.
+ * Starts the database that is used when no other is named: a real PostgreSQL with its data in a folder.
  *
  * A start finds whatever an earlier one left: nothing, a cluster, half a cluster, a server whose Portcullis was
  * killed, the files of a server that died with the machine. All of it ends in one running server, or in one sentence.
@@ -153,7 +153,7 @@ async function removeLeftovers({ folder, binaries }: Cluster): Promise<void> {
   const leftovers = (await readdir(folder)).filter(
     (name) => DRAFT_NAME.test(name) || isOldCopy(folder, name, binaries),
   )
-  // What cannot be removed, because an `initdb` that outlived its start still writes there, is in nobody's way.
+  // What cannot be removed, because an `initdb` that outlived its start still writes there, does no harm.
   await Promise.allSettled(
     leftovers.map((name) => rm(join(folder, name), { recursive: true, maxRetries: 3 })),
   )
@@ -283,7 +283,7 @@ async function findConnectFailure(cluster: Cluster, server: Server): Promise<Err
     connectionString: urlOf(cluster, server),
     connectionTimeoutMillis: CONNECT_MS,
   })
-  // Of a server that goes away while we say goodbye, nobody needs to hear.
+  // A server that goes away while the connection closes is no error.
   client.on('error', () => {})
 
   try {

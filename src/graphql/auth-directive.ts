@@ -23,7 +23,7 @@ type Field = GraphQLField<unknown, unknown>
  * What stands nearest counts: the field, then its type, then the interfaces that the type implements (all of them
  * together). The resolver of a refused field never runs; once the caller is known, a guarded field is as synchronous
  * as an unguarded one. Every mutation is checked anew, because the one before it may have revoked the token; and every
- * event of a subscription, because anybody may have. An event that cannot be checked waits until it can, for half a minute
+ * event of a subscription, because another caller may have. An event that cannot be checked waits until it can, for half a minute
  * at the most; one that is refused because its token was revoked or has expired is the last of its source.
  *
  * The directives may stand in the SDL or, as code-first schemas have them, in `extensions.directives`.
@@ -92,7 +92,7 @@ export function assertProtected(schema: GraphQLSchema): void {
 }
 
 /**
- * Names the root fields that are neither guarded nor open on purpose: perhaps somebody forgot.
+ * Names the root fields that are neither guarded nor marked as public: a guard may have been forgotten.
  *
  * @returns Names such as `Query.me`; empty when every root field says `@auth` or `@public`.
  */

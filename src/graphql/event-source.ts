@@ -1,5 +1,5 @@
 /**
- * Makes a source of events that ends at once when nobody wants more. A generator alone would first have to come to the end of
+ * Makes a source of events that ends at once when its reader wants no more. A generator alone would first have to come to the end of
  * what it is waiting for, which may be never.
  *
  * @param generate - Waits for nothing any more once its signal is aborted.

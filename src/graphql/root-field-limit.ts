@@ -3,7 +3,7 @@ import type { SelectionSetNode, ValidationContext, ValidationRule } from 'graphq
 
 /**
  * Makes the rule that refuses an operation with too many root fields: those of a query run at the same time, each with
- * reads of its own, so a document full of aliases would keep the connections from everybody else.
+ * reads of its own, so a document full of aliases would keep the connections from all other callers.
  *
  * @param max - Fields of the same name in the answer are one, wherever they stand.
  */

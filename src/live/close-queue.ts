@@ -7,7 +7,7 @@ import type { LiveConnection } from './live-connection.ts'
 const ENDINGS_A_TURN = 50
 
 /**
- * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. Whoever takes
+ * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. A client that takes
  * longer than so many milliseconds is not waited for.
  */
 const MAX_CLOSING = 500
@@ -32,7 +32,7 @@ export class CloseQueue {
     if (!this.#isUnderWay) void this.#endAll()
   }
 
-  /** A connection was closed, whoever did it. */
+  /** A connection was closed, by either side. */
   remove(connection: LiveConnection): void {
     this.#closed.add(connection)
     this.#closing.delete(connection)
@@ -41,7 +41,7 @@ export class CloseQueue {
 
   async #endAll(): Promise<void> {
     this.#isUnderWay = true
-    // Whoever revokes is answered first.
+    // The mutation that revokes is answered first.
     await nextTurn()
     while (this.#waiting.length > 0) {
       const slice = this.#waiting.slice(0, ENDINGS_A_TURN)

@@ -26,7 +26,7 @@ export interface LiveConnectionOptions {
 /** A client that stays connected. */
 export class LiveConnection {
   readonly id: string = randomUUID()
-  /** The how manieth it is on this node. */
+  /** Sequence number on this node; lists page by it. */
   readonly number: number
   readonly openedAt = new Date()
   readonly kind: LiveConnectionKind

@@ -162,7 +162,7 @@ export class LiveConnections {
       const some = connections.slice(at, at + TOKENS_A_LOOK_UP)
       while (!(await this.#lookUp(some))) {
         await sleep(RETRY_MS, undefined, { ref: false })
-        // Whoever noticed a later gap asks for all.
+        // The look-up after a later gap asks for all.
         if (gap !== this.#missed) return
       }
     }
@@ -232,7 +232,7 @@ export function countByKind(connections: Iterable<LiveConnection>): readonly Liv
   })
 }
 
-/** All but everybody's, which selects nothing. */
+/** All keys but that of `EVERYONE`, which selects nothing. */
 function selectingKeysOf(token: Token): readonly RevocationKey[] {
   return keysOfToken(token).filter((key) => key !== EVERYONE_KEY)
 }

@@ -11,7 +11,7 @@ import type { RevocationTarget } from './revocation.ts'
  */
 export type RevocationKey = string
 
-/** Everybody's key. */
+/** The key of `EVERYONE`. */
 export const EVERYONE_KEY: RevocationKey = toKey(['EVERYONE'])
 
 /** Every key under which something that revokes this token can stand. */

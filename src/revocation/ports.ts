@@ -2,7 +2,7 @@ import type { Token } from '../token/claims.ts'
 import type { Revocation, RevocationScope } from '../contract.ts'
 import type { RevocationTarget } from './revocation.ts'
 
-/** Somebody's wish to revoke. */
+/** A request to revoke. */
 export interface RevocationRequest {
   readonly target: RevocationTarget
   /** 1 to 200 characters, shown to the holder of the token. */
@@ -13,7 +13,7 @@ export interface RevocationRequest {
   readonly by: string | null
 }
 
-/** What became of a wish to revoke. */
+/** The result of a request to revoke. */
 export interface RevocationOutcome {
   readonly revocation: Revocation
   /** Whether it stood already: then nothing was written, and the first reason, time and actor are kept. */
@@ -22,7 +22,7 @@ export interface RevocationOutcome {
   readonly endedSessions: number | null
 }
 
-/** What became of a wish to restore. */
+/** The result of a request to restore. */
 export interface RestorationOutcome {
   readonly revocation: Revocation
   /** Whether it had been restored before: then nothing was written. */
@@ -109,7 +109,7 @@ export interface RevocationStore {
   findFor(tokens: readonly Token[]): Promise<ReadonlyArray<Revocation | null>>
 
   /**
-   * Whether it is certain without asking anybody, from memory that is in step, that nothing revokes this token.
+   * Whether it is certain from memory alone, because that is in step, that nothing revokes this token.
    *
    * `false` when that is not known: then {@link RevocationStore.findFor} tells. A store without such a memory leaves
    * the method out.
@@ -148,7 +148,7 @@ export interface RevocationStore {
   countEvents(filter: RevocationFilter): Promise<number>
 
   /**
-   * Reads the journal as it grows: what was committed behind a place, in an order of its own. Whoever goes on from the last
+   * Reads the journal as it grows: what was committed behind a place, in an order of its own. A reader that goes on from the last
    * line's place skips none and reads none twice, in whatever order they are committed.
    *
    * @returns Nothing, when nothing was added, and the place from which to go on.
@@ -164,7 +164,7 @@ export interface RevocationStore {
   follow?(): void
 
   /**
-   * Tells somebody what the journal gets.
+   * Tells a watcher what is added to the journal.
    *
    * @returns How to stop.
    */
@@ -202,7 +202,7 @@ export interface JournalWatcher {
    * @param revocations - Those among them that revoke; one may be told twice.
    */
   grew(revocations: readonly Revocation[]): void
-  /** Lines may have been missed: whoever needs them all has to look. */
+  /** Lines may have been missed: a watcher that needs them all reads the journal. */
   missed(): void
 }
 

@@ -1,10 +1,10 @@
 import { MAX_CLOCK_SKEW_SECONDS } from '../token/claims.ts'
 import type { RevocationTarget } from './revocation.ts'
 
-/** What nobody could verify is kept a day, whatever it claims, so that nobody bloats the table. */
+/** An entry for a token that cannot be verified is kept a day, whatever the token claims, so that it cannot bloat the table. */
 const UNVERIFIED_RETENTION_SECONDS = 24 * 60 * 60
 
-/** How long tokens live unless somebody says otherwise. */
+/** How long tokens live by default. */
 export const DEFAULT_TOKEN_LIFETIME_SECONDS = 15 * 60
 
 /**

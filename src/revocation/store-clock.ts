@@ -4,7 +4,7 @@ import type { Sweep } from './sweeper.ts'
 /**
  * The store's clock as this node knows it: what the store said last, and the time since then.
  *
- * That time is taken from a clock that nobody sets: this node's own may jump by minutes, and must not make tokens expire.
+ * That time is taken from a clock that cannot be set: this node's own may jump by minutes, and must not make tokens expire.
  */
 export class StoreClock {
   readonly #onSetBack: () => void

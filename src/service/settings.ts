@@ -224,7 +224,7 @@ function findContradictions(env: Environment): string[] {
       faults.push(`DATABASE_URL: missing; expected the database of ${name}`)
     }
   }
-  // Nobody refreshes before the access token has expired.
+  // Clients refresh after the access token has expired.
   if (env.SESSION_IDLE_TTL !== undefined && env.SESSION_IDLE_TTL <= env.ACCESS_TOKEN_TTL) {
     faults.push(
       `SESSION_IDLE_TTL: got "${env.SESSION_IDLE_TTL}"; expected more than ACCESS_TOKEN_TTL (${env.ACCESS_TOKEN_TTL})`,

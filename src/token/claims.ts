@@ -88,7 +88,7 @@ export function readClaims(
   if (livesLonger({ issuedAt: iat, expiresAt: exp }, longest)) return 'exp is too far from iat'
   if (isIssuedInFuture(iat, now)) return 'iat is in the future'
   if (nbf !== undefined && nbf > now + MAX_CLOCK_SKEW_SECONDS) return 'nbf is in the future'
-  // Nobody signs in after the token that says so was issued.
+  // A sign-in cannot be later than the token that tells of it.
   if (authTime !== undefined && authTime > iat + 0.001) return 'auth_time is after iat'
 
   return {

@@ -62,7 +62,7 @@ export function publicJwks(ring: KeyRing): { keys: JsonWebKey[] } {
   return { keys }
 }
 
-/** Tools put attributes before a key. Taken for a secret, a public key would let everybody sign (RFC 8725 §2.1). */
+/** Tools put attributes before a key. Taken for a secret, a public key would let anyone sign (RFC 8725 §2.1). */
 function isPem(text: string): boolean {
   return text.includes('-----BEGIN ')
 }
@@ -116,7 +116,7 @@ function algorithmOf(key: KeyObject): Algorithm {
   const { modulusLength = 0, publicExponent = 0n, namedCurve } = key.asymmetricKeyDetails ?? {}
 
   if (key.asymmetricKeyType === 'rsa' && modulusLength >= 2048) {
-    // With 1 everybody can sign, with 3 whoever finds a verifier that is not exact (FIPS 186-5 §A.1.1).
+    // With 1 anyone can sign, with 3 an attacker of a verifier that is not exact (FIPS 186-5 §A.1.1).
     if (publicExponent < 65_537n) {
       throw new TypeError(
         `expected an RSA key with a public exponent of at least 65537, got ${publicExponent}`,

@@ -13,7 +13,7 @@ export interface TokenVerifierOptions extends ClaimRules {
   readonly now: () => number
 }
 
-/** What could be made of a token's text that somebody wants to revoke or to know about. */
+/** What could be made of the text of a token that is to be revoked or looked up. */
 export type IdentifiedToken =
   | { readonly kind: 'VERIFIED'; readonly token: Token; readonly isExpired: boolean }
   | { readonly kind: 'UNVERIFIED'; readonly digest: string }

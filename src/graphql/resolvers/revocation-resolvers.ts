@@ -64,7 +64,7 @@ interface RevokeArgs {
 
 type ListArgs = PageArgs & { readonly filter?: RevocationFilter | null }
 
-const WHOEVER_SIGNED_IN: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
+const SIGNED_IN_BEFORE: Demand = { requires: ['USER'], accepts: ['ACTIVE', 'EXPIRED', 'REVOKED'] }
 
 /** Makes the resolvers for `revocationTypeDefs`, on a store of yours. */
 export function createRevocationResolvers(options: RevocationResolverOptions): IResolvers {
@@ -99,7 +99,7 @@ export function createRevocationResolvers(options: RevocationResolverOptions): I
   }
 
   const logout: Resolve = async (_parent, _args, { auth }) => {
-    const caller = await auth.authenticate(WHOEVER_SIGNED_IN)
+    const caller = await auth.authenticate(SIGNED_IN_BEFORE)
     const { sessionId, subject } = caller
 
     const before = await check(caller)

@@ -69,7 +69,7 @@ export function formatHints(hints: readonly Hint[]): string {
 /**
  * Reads what {@link formatHints} wrote.
  *
- * Whoever may notify may write anything here. The worst that an entry does which is none is a look-up more.
+ * Any role that may NOTIFY may write anything here. The worst effect of a false entry is one look-up more.
  *
  * @returns Whether it was understood whole; nothing is taken of what was not.
  */

@@ -51,7 +51,7 @@ const LINES_A_PAGE = 500
 /**
  * Reads the journal over a connection of its own: a pool that is used up must not hold it back.
  *
- * Hints come over the same connection, so whoever reads regularly finds out that it is dead.
+ * Hints come over the same connection, so regular reads find out that it is dead.
  */
 export class JournalFeed {
   /** The server that it leads to; `null` where that does not tell. */

@@ -56,7 +56,7 @@ const MAX_TIME_LIMIT_MS = 5000
 /** Milliseconds before a lost connection is made anew; a part is chance, so that nodes do not come together. */
 const RECONNECT_MS = 200
 
-/** Whoever was cut off for longer starts over. Milliseconds. */
+/** A follower that was cut off for longer starts over. Milliseconds. */
 const MAX_GAP_MS = 5 * 60_000
 
 /**
@@ -67,7 +67,7 @@ const MAX_GAP_MS = 5 * 60_000
  * process nor one of the machine goes unnoticed.
  */
 export class JournalFollower {
-  /** The database's clock; whoever hears of it shall tell this one. */
+  /** The database's clock; each answer with the time in it is shown to this one. */
   readonly clock = new StoreClock(() => {
     this.#mustReload = true
     this.#isWhole = false
@@ -116,7 +116,7 @@ export class JournalFollower {
   /**
    * Follows the journal until it is stopped, whatever fails meanwhile. Once it was started a second call is the same one.
    *
-   * @returns Fulfilled when it is in step for the first time. Nobody has to wait for that.
+   * @returns Fulfilled when it is in step for the first time. Waiting for that is optional.
    * @throws `Error` with a sentence, when the start cannot come to anything: tables that are not there, a role that may not
    * read them or is refused. Then it follows nothing, and may be started again.
    */
@@ -215,7 +215,7 @@ export class JournalFollower {
     }
   }
 
-  /** A hint says as much as a replica keeps. Whoever watches wants to know more; the same when it is not understood. */
+  /** A hint says as much as a replica keeps. Watchers need more, so the journal is read; so it is when a hint is not understood. */
   #takeHint(text: string): void {
     let isRoom = true
     const isUnderstood = takeHints(text, (high, low, reachMs) => {

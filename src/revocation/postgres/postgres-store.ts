@@ -63,7 +63,7 @@ export interface PostgresRevocationStoreOptions {
    */
   readonly checkTimeoutMs?: number
   /**
-   * Without one nobody knows what was issued: each cut-off is an entry of its own, and one that is made after the
+   * Without one it is not known what was issued: each cut-off is an entry of its own, and one that is made after the
    * database's clock was set back spares what was issued before that.
    */
   readonly sessions?: SessionKeeper

@@ -14,7 +14,7 @@ import type { StoreClock } from '../store-clock.ts'
 import type { RevocationOutcome, RevocationRequest } from '../ports.ts'
 import { nameTables } from '../tables/table-names.ts'
 
-/** Whoever keeps sessions beside the blacklist: they end in the revocation's own transaction. */
+/** Keeps sessions beside the blacklist: they end in the revocation's own transaction. */
 export interface SessionKeeper {
   /**
    * Ends the sessions that revocations hit. Issues of tokens wait meanwhile: what takes long is to be left for later.
@@ -48,7 +48,7 @@ export interface PostgresWriterOptions {
 /** The most that are revoked in one transaction. */
 const MAX_REVOCATIONS = 200
 
-/** How long others wait for a transaction under way, in milliseconds: one that waits for a lock, or for nobody, takes seconds. */
+/** How long others wait for a transaction under way, in milliseconds: one that waits for a lock, or on a silent connection, takes seconds. */
 const PATIENCE_MS = 500
 
 /** How cut-offs of one target wait: for a few that wait for a lock, 2 s each, and within what a mutation may take. */
@@ -57,8 +57,8 @@ const LINE = { maxWaiting: 100, maxWaitMs: 5000 }
 /**
  * Makes revocations: locks, instant, entries with their lines in the journal, sessions.
  *
- * Locks are taken in one order: everyone, subject, then rows. Whoever issues a token shares the first two, whoever
- * makes a cut-off holds one of them alone; the instant is drawn under the lock. So of an issue and a cut-off that
+ * Locks are taken in one order: everyone, subject, then rows. An issue of a token shares the first two, a
+ * cut-off holds one of them alone; the instant is drawn under the lock. So of an issue and a cut-off that
  * meet, one comes entirely before the other, and their instants tell which.
  */
 export class PostgresWriter {
@@ -173,7 +173,7 @@ export class PostgresWriter {
     requests: ReadonlyMap<RevocationKey, RevocationRequest>,
   ): Promise<ReadonlyMap<RevocationKey, AddedEntry>> {
     const found = new Map<RevocationKey, AddedEntry>()
-    // Again for those where somebody else was quicker, between the two statements.
+    // Again for keys that another transaction took between the two statements.
     while (found.size < requests.size) {
       const keys = [...requests.keys()].filter((key) => !found.has(key))
       const rows = await manager.query<[StandingRow, ...StandingRow[]]>(
@@ -202,7 +202,7 @@ export class PostgresWriter {
     always: boolean,
   ): Promise<RevocationOutcome> {
     await this.lockWithin(manager, target)
-    // `undefined` when nobody here knows.
+    // `undefined` when no session keeper knows.
     const lastIssuedAt = await this.#options.sessions?.lastIssuedAt(manager, target)
     const standing = always ? null : await this.latestCutOffWithin(manager, target)
     // An earlier cut-off reaches as far as a new one would, when nothing was issued since.

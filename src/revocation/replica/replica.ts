@@ -40,7 +40,7 @@ export class RevocationReplica {
    * Loads what is in force and follows the journal until it is stopped, whatever fails meanwhile. Once it was started a second
    * call is the same one.
    *
-   * @returns Fulfilled when it is in step for the first time. Nobody has to wait for that.
+   * @returns Fulfilled when it is in step for the first time. Waiting for that is optional.
    * @throws `Error` with a sentence, as {@link JournalFollower.start}.
    */
   // oxlint-disable-next-line typescript/promise-function-async -- as the journal's

@@ -17,7 +17,7 @@ export const findAccountsByEmails = {
   text: `select ${columns} from account where email = any($1::text[])`,
 }
 
-/** What a refresh asks of accounts: the roles of today, and that nobody suspended the person. */
+/** What a refresh asks of accounts: the roles of today, and that the person is not suspended. */
 export async function readAccountGrant(manager: EntityManager, subject: string): Promise<Account> {
   const [account] = isAccountId(subject)
     ? await manager.query<Account[]>(

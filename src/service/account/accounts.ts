@@ -32,7 +32,7 @@ export interface AccountsOptions {
   readonly hashing: WorkQueue
 }
 
-/** What somebody types, and the address that they type it at. */
+/** What a person types at a login, and the address it comes from. */
 export interface CredentialsFrom {
   readonly email: string
   readonly password: string
@@ -61,7 +61,7 @@ const READ_TIMEOUT_MS = 400
 /** People who can sign in. */
 export class Accounts {
   readonly #options: AccountsOptions
-  /** Whoever asks who they are at the same time shares a statement. */
+  /** Callers that ask for their account at the same time share a statement. */
   readonly #findTogether = createBatched<string, Account | null>((ids) => this.#findAll(ids))
   readonly #findByEmailTogether = createBatched<string, Account | null>((emails) =>
     this.#findAllByEmail(emails),
@@ -108,7 +108,7 @@ export class Accounts {
     }
   }
 
-  /** Makes an account for whose password somebody else answers. */
+  /** Makes an account whose password was checked elsewhere. */
   async create(email: string, password: string, roles: readonly Role[]): Promise<Account> {
     const address = readEmail(email)
     const passwordHash = await this.#hash(password)
@@ -144,7 +144,7 @@ export class Accounts {
     return account
   }
 
-  /** The grant of somebody who has just proved to be this account: its password must not have changed meanwhile. */
+  /** The grant of a person who has just proved to own this account: its password must not have changed meanwhile. */
   grantTo(account: Account): ReadGrant {
     return async (manager, subject) => {
       const current = await readAccountGrant(manager, subject)
@@ -157,7 +157,7 @@ export class Accounts {
     return isAccountId(id) ? this.#findTogether(id.toLowerCase()) : null
   }
 
-  /** @throws {@link BadInputError} when nobody has this id. */
+  /** @throws {@link BadInputError} when no account has this id. */
   async get(id: string): Promise<Account> {
     const account = await this.findById(id)
     if (!account) throw new BadInputError('userId', 'UNKNOWN_ID', 'No user has this id')

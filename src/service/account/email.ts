@@ -32,7 +32,7 @@ export function isEmail(address: string): boolean {
   return address.length <= MAX_CHARACTERS && z.regexes.html5Email.test(address)
 }
 
-/** Whether a registration failed because somebody has this address. */
+/** Whether a registration failed because the address is taken. */
 export function isEmailTaken(error: unknown): error is BadInputError {
   return error instanceof BadInputError && error.extensions.reason === 'EMAIL_TAKEN'
 }

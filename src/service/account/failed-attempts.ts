@@ -21,7 +21,7 @@ export interface Attempt {
    * Each kind is counted by itself: after `revokeEveryone` a whole office refreshes in vain, and has to be able to sign in.
    */
   readonly kind: 'SIGN_IN' | 'REFRESH' | 'RESET'
-  /** What is being guessed: an e-mail address for instance; `null` when nobody can know. */
+  /** What is being guessed: an e-mail address for instance; `null` when that cannot be known. */
   readonly of: string | null
   readonly from: string | null
 }
@@ -90,7 +90,7 @@ export class FailedAttempts {
   /**
    * Counts one failure.
    *
-   * @param options.isGuess - Whether it is held against the address, too: somebody who knows a secret of yesterday does
+   * @param options.isGuess - Whether it is held against the address, too: a person who knows an earlier secret does
    * not guess.
    * @throws {@link RateLimitedError} when it was one too many: of guesses sent all at once, those beyond the limit must
    * not hear whether they were right.
@@ -180,7 +180,7 @@ function hash(parts: ReadonlyArray<string | null>): string {
 }
 
 /**
- * Names whoever one address stands for.
+ * Names the network that an address stands for.
  *
  * Of IPv6 that is the first 64 bits: a household has as many addresses beyond them as it likes (RFC 6177). An IPv4
  * address may come written as one of IPv6, and some proxies add the port, which is another for each connection.

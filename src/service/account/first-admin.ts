@@ -5,7 +5,7 @@ import type { Accounts } from './accounts.ts'
 import type { Account } from './entities.ts'
 import { checkNewPassword } from './password.ts'
 
-/** An admin whose password nobody chose. */
+/** An admin with a generated password. */
 export interface NewAdmin {
   readonly email: string
   readonly password: string

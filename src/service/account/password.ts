@@ -54,7 +54,7 @@ let decoy: Promise<string> | undefined
 /**
  * Compares a password with a hash.
  *
- * @param passwordHash - `null` for nobody: that takes as long, so that the time does not tell who has an account.
+ * @param passwordHash - `null` when there is no account: that takes as long, so that the time does not tell who has an account.
  */
 export async function isPassword(password: string, passwordHash: string | null): Promise<boolean> {
   const typed = normalizeWithin(password)

@@ -2,7 +2,7 @@ import { BadInputError } from '../../errors.ts'
 import type { Revocation } from '../../contract.ts'
 import type { Accounts } from './accounts.ts'
 
-/** Undoing must not give a suspended person tokens, nor anybody roles that were taken away. */
+/** Undoing must not give tokens to a suspended person, nor roles that were taken away. */
 export async function assertRestorable(
   { scope, subject, reason }: Revocation,
   accounts: Accounts,

@@ -1,6 +1,6 @@
 import { RateLimitedError } from '../../errors.ts'
 
-/** More people sign in at this moment than passwords can be checked; nobody's fault. */
+/** More people sign in at this moment than passwords can be checked. */
 export class TooManySignInsError extends RateLimitedError {
   constructor() {
     super(5, 'sign-ins at the moment')
@@ -10,9 +10,9 @@ export class TooManySignInsError extends RateLimitedError {
 /** The bounds of a {@link WorkQueue}. */
 export interface WorkQueueOptions {
   readonly maxRunning: number
-  /** How many may wait; whoever comes then is refused at once. */
+  /** How many may wait; the next one is refused at once. */
   readonly maxWaiting: number
-  /** Milliseconds; whoever has waited longer is refused instead of served, because nobody waits for the answer any more. */
+  /** Milliseconds; one that has waited longer is refused instead of served, because its client has given up by then. */
   readonly maxWaitMs: number
 }
 

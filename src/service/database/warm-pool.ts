@@ -5,15 +5,15 @@ import { poolOf } from '../../database/pool.ts'
 /** As many as a busy node uses; a larger pool is for its worst moments. */
 const MAX_KEPT = 10
 
-/** How many connections of a pool stay open when nobody uses them. */
+/** How many connections of a pool stay open while idle. */
 export function countKept(poolSize: number): number {
   return Math.min(poolSize, MAX_KEPT)
 }
 
 /**
- * Opens the connections that are kept, before anybody asks for them.
+ * Opens the connections that are kept, before the first request.
  *
- * Each costs PostgreSQL a process, and both sides a handshake of some milliseconds. Paid by whoever comes first, when many
+ * Each costs PostgreSQL a process, and both sides a handshake of some milliseconds. Paid by the first requests, when many
  * come at once, that holds up the checks.
  */
 export async function warmPool(dataSource: DataSource): Promise<void> {
@@ -23,7 +23,7 @@ export async function warmPool(dataSource: DataSource): Promise<void> {
   try {
     while (pool.totalCount < min) held.push(await pool.connect())
   } catch {
-    // Whoever needs one will hear why there is none.
+    // The request that needs one is told why there is none.
   } finally {
     for (const client of held) client.release()
   }

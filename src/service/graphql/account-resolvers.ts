@@ -211,7 +211,7 @@ export function createAccountResolvers({
     return account
   }
 
-  /** A wrong password here is a failed login: whoever holds a stolen token must not guess it. */
+  /** A wrong password here is a failed login: the holder of a stolen token must not guess it. */
   async function proveToBe(
     subject: string,
     password: string,

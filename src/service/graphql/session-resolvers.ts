@@ -78,7 +78,7 @@ export function createSessionResolvers(options: SessionResolverOptions): IResolv
   }
 
   /**
-   * A token that was one of ours is no guess: it is held against its session only, because when everybody's sessions
+   * A token that was one of ours is no guess: it is held against its session only, because when all sessions
    * ended those of a whole office come back, from one address. So one that is good is never refused for what others did.
    */
   async function countFailure(refreshToken: string, { ipAddress }: ServiceContext): Promise<void> {

@@ -174,7 +174,7 @@ function createApollo(
     plugins: [
       ...plugins,
       ApolloServerPluginLandingPageDisabled(),
-      // It would wrap every field, for hints that nobody gives here.
+      // It would wrap every field, for hints that this schema does not give.
       ApolloServerPluginCacheControlDisabled(),
     ],
     logger: log,

@@ -84,7 +84,7 @@ function refuseType(reply: FastifyReply): FastifyReply {
   return answer(reply.header('accept', 'application/json'), 415, 'BAD_REQUEST', message)
 }
 
-/** What nobody foresaw. */
+/** An unforeseen error. */
 export function logFault(error: unknown, log: Logger): void {
   const { message, stack } = error instanceof Error ? error : new Error(String(error))
   log.error({ err: { message, stack } }, 'internal error')

@@ -6,7 +6,7 @@ import { formatFault } from './http-errors.ts'
 import { LoadGate } from './load-gate.ts'
 
 export interface LoadSheddingOptions {
-  /** The route whose requests are refused; whoever asks for health and metrics always hears. */
+  /** The route whose requests are refused; health and metrics are always answered. */
   readonly path: string
   /** How many requests may be under way while the event loop has no rest; 500 if not given. */
   readonly maxUnderWay?: number | undefined

@@ -41,7 +41,7 @@ export interface ServerOptions extends GraphQLRouteOptions {
 const MAX_BODY_BYTES = 1024 * 1024
 
 /**
- * How long a client may take to send its request, and how long the head of it, in milliseconds: whoever sends a byte now
+ * How long a client may take to send its request, and how long the head of it, in milliseconds: a client that sends a byte now
  * and then would hold connections for as long as he likes.
  */
 const REQUEST_TIMEOUT_MS = 30_000

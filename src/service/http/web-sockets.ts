@@ -32,7 +32,7 @@ const MAX_FRAME_BYTES = 256 * 1024
 
 const DEFAULT_PING_INTERVAL_MS = 11_000
 
-/** Some sockets each time: ten thousand pings in one go would hold up everybody else for 0.3 s. Milliseconds. */
+/** Some sockets each time: ten thousand pings in one go would hold up all other requests for 0.3 s. Milliseconds. */
 const PING_TICK_MS = 100
 
 /** What is made up for when pings come late, in milliseconds. */
@@ -176,7 +176,7 @@ class Pinger {
 /** Fulfilled when it was handed to the network, so that a client which does not read is sent nothing more. */
 async function send(socket: WebSocket, text: string): Promise<void> {
   if (socket.readyState !== socket.OPEN) return
-  // One that fails is closed, and everybody hears of that.
+  // A socket that fails is closed, and its close handlers run.
   await new Promise<void>((resolve) => {
     socket.send(text, () => resolve())
   })

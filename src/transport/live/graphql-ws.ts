@@ -166,7 +166,7 @@ async function isAdmitted(
   }
 }
 
-/** @returns For `pong`: until when the new token is good or, when nobody can say now, why not. */
+/** @returns For `pong`: until when the new token is good or, when that cannot be known now, why not. */
 async function renew(session: LiveSession, authorization: string): Promise<object> {
   try {
     const token = await session.present(authorization)

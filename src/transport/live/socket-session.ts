@@ -122,7 +122,7 @@ export class LiveSession {
    *
    * @returns `null` when there are none.
    * @throws {@link TokenInvalidError}, {@link TokenExpiredError} or {@link TokenRevokedError} when they will not do;
-   * `RevocationUnavailableError` when nobody can say: they are taken, and what needs them is refused.
+   * `RevocationUnavailableError` when that cannot be known: they are taken, and what needs them is refused.
    */
   async present(authorization: Authorization): Promise<Token | null> {
     const { connections, tokens, check } = this.#server.parts
