@@ -1,2 +1,3 @@
 /** `portcullis/fast-lane`: hot queries answered in front of a team's own server. */
-export * from './transport/fast-lane/apollo-lane.ts'
+export { createFastLane } from './transport/fast-lane/apollo-lane.ts'
+export type { ApolloFastLane, FastLaneOptions, Way } from './transport/fast-lane/apollo-lane.ts'

