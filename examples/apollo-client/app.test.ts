@@ -25,7 +25,7 @@ const ENDED = gql`
   }
 `
 
-describe('the app of the README', () => {
+describe('the app of docs/client.md', () => {
   let service: TestService
 
   beforeAll(async () => {

@@ -231,7 +231,7 @@ describe('an answer that a cache keeps for its caller', () => {
     expect(await ask('{ said }', token)).toEqual(first)
   })
 
-  it('goes by the caller that was checked, where the recipe of the README is followed', async () => {
+  it('goes by the caller that was checked, where the recipe of docs/library.md is followed', async () => {
     const perCaller = createResponseCache({
       sessionId: async ({ contextValue }) => {
         const { auth } = contextValue as AuthContext
