@@ -326,7 +326,7 @@ describe('readSettings', () => {
     }
   })
 
-  it('bounds the e-mail address of the admin as that of everybody', () => {
+  it('bounds the e-mail address of the admin as any other', () => {
     const address = (length: number) => `ada@${'b.'.repeat(120)}`.padEnd(length, 'c')
 
     expect(readSettings({ ADMIN_EMAIL: address(254) })).toBeDefined()

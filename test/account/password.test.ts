@@ -64,7 +64,7 @@ describe('a new password', () => {
     'trustno1',
     'Football',
     'Admin123',
-  ])('is refused when everybody has it: %s', (password) => {
+  ])('is refused when it is common: %s', (password) => {
     expect(faultOf(password)).toBe('COMMON_PASSWORD')
   })
 })
@@ -147,7 +147,7 @@ describe('a stored password', () => {
     expect(await isPassword('q'.repeat(1_000_000), null)).toBe(false)
   })
 
-  it('takes as long for nobody as for somebody, and is never right', async () => {
+  it('takes as long without an account as with one, and is never right', async () => {
     const hash = await hashPassword('a gate of iron')
     await isPassword('warm', null)
     const time = async (passwordHash: string | null) => {

@@ -29,7 +29,7 @@ describe('a work queue', () => {
   })
 
   // Q58
-  it('refuses whoever finds the line too long, and says when to come back', async () => {
+  it('refuses a request that finds the queue too long, and says when to come back', async () => {
     const queue = new WorkQueue({ maxRunning: 1, maxWaiting: 1, maxWaitMs: 10_000 })
     const gate = createGate()
     const inTurn = [queue.run(() => gate.opened), queue.run(async () => undefined)]
@@ -49,7 +49,7 @@ describe('a work queue', () => {
   })
 
   // Q58
-  it('refuses whoever waited too long, and serves who comes after', async () => {
+  it('refuses a request that waited too long, and serves the next', async () => {
     const queue = new WorkQueue({ maxRunning: 1, maxWaiting: 10, maxWaitMs: 20 })
     const gate = createGate()
     const first = queue.run(() => gate.opened)

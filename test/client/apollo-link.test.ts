@@ -146,7 +146,7 @@ describe('the link, when a token has expired', () => {
     expect(app.session.accessToken).toBeNull()
   })
 
-  it('signs out somebody who was suspended', async () => {
+  it('signs out a person who was suspended', async () => {
     const signIn = await register(service, 'frances')
     const { accessToken: token } = await login(service, 'admin', 'console')
     await service.graphql('mutation ($id: ID!) { suspendUser(userId: $id) { alreadySuspended } }', {
@@ -262,7 +262,7 @@ describe('the link, when the answer is late', () => {
   })
 
   it.each(['TOKEN_REVOKED', 'TOKEN_EXPIRED'])(
-    'repeats nothing as somebody else (%s)',
+    'repeats nothing as another person (%s)',
     async (reason) => {
       const before = await register(service, `nadia-${reason.toLowerCase()}`)
       const after = await register(service, `olga-${reason.toLowerCase()}`)

@@ -43,7 +43,7 @@ async function answer(
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
 }
 
-/** Somebody signed in, and how often that was ended. */
+/** A signed-in person, and how often that was ended. */
 function signIn(
   url: string,
   tokens: Tokens = { accessToken: 'access', refreshToken: 'refresh' },
@@ -145,7 +145,7 @@ describe('a refresh that meets an outage keeps the tokens', () => {
     expect(endings).toEqual([])
   })
 
-  it('nobody listens, nobody answers, or the network fails in an app’s own refresh', async () => {
+  it('nothing listens, no answer comes, or the network fails in an app’s own refresh', async () => {
     const silent = createServer(() => undefined).listen(0, '127.0.0.1')
     await once(silent, 'listening')
     const { port } = silent.address() as AddressInfo

@@ -5,7 +5,7 @@ import { createGate } from '../support/gate.ts'
 
 let made = 0
 
-/** Tokens of somebody; nothing here looks at a signature. */
+/** Tokens of a person; nothing here looks at a signature. */
 function createTokens(subject: string): Tokens {
   made += 1
   const payload = Buffer.from(JSON.stringify({ sub: subject, jti: made })).toString('base64url')
@@ -70,7 +70,7 @@ describe('a session', () => {
     ])
   })
 
-  it('asks nobody for a token that another tab has refreshed already', async () => {
+  it('does not refresh a token that another tab has refreshed already', async () => {
     const [before, after] = [createTokens('ada'), createTokens('ada')]
     const session = createSession({
       storage: createSharedStorage(after),

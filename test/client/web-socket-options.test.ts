@@ -243,7 +243,7 @@ describe('a WebSocket of a session', () => {
     })
   })
 
-  it('is opened anew for another person who signs in, and signs nobody out', async () => {
+  it('is opened anew for another person who signs in, and signs no one out', async () => {
     const app = createLiveApp(await register(service, 'ingrid'))
     const feed = subscribe(app, ENDED)
     await isAdmitted(app)
@@ -258,7 +258,7 @@ describe('a WebSocket of a session', () => {
     await feed.done
   })
 
-  it('carries public operations of nobody', async () => {
+  it('carries public operations without a token', async () => {
     const app = createLiveApp(null)
     const feed = subscribe(app, { query: '{ __typename }' })
 

@@ -15,7 +15,7 @@ afterAll(async () => {
 /** Thrown by the app below when the user has to sign in again. */
 class SignedOutError extends Error {}
 
-/** An app in forty lines, as somebody might write it by hand from the error table. */
+/** An app in forty lines, as written by hand from the error table. */
 class App {
   accessToken = ''
   refreshToken = ''

@@ -175,7 +175,7 @@ describe('a second start', () => {
     expect(processesOf(parent)).toEqual([])
   })
 
-  it('replaces a server left behind that lets nobody in', async () => {
+  it('replaces a server left behind that refuses all connections', async () => {
     copyTemplate()
     const { url } = await start()
     const client = await connect(url)
@@ -192,7 +192,7 @@ describe('a second start', () => {
     await client.end()
   })
 
-  it('starts after a crash of the machine, whoever has the numbers of its processes now', async () => {
+  it('starts after a crash of the machine, even if other processes have the numbers of its own', async () => {
     copyTemplate()
     const { url } = await start()
     await query(url, 'create table note (body text)')
@@ -281,7 +281,7 @@ describe('a data folder', () => {
     await sleep(100)
     await kill(child)
     expect(draftsIn(dataDir)).toHaveLength(1)
-    // A folder like ours, of somebody else.
+    // A folder like ours, of another user.
     await mkdir(join(dataDir, 'cluster.backup'))
 
     const { url } = await start()
@@ -335,7 +335,7 @@ describe('a data folder', () => {
 
 describe('a data folder that the server, not being root, cannot reach', () => {
   beforeEach(async ({ skip }) => {
-    skip(!IS_ROOT, 'needs root: nobody else has to run PostgreSQL as another user')
+    skip(!IS_ROOT, 'needs root: only root has to run PostgreSQL as another user')
     await chmod(parent, 0o700)
   })
 
@@ -359,7 +359,7 @@ describe('a data folder that the server, not being root, cannot reach', () => {
     expect(await query(second.url, 'select * from note')).toEqual([])
     await second.stop()
 
-    // Another clone sweeps what nobody points at any more.
+    // Another clone sweeps what is no longer pointed at.
     await (await startEmbeddedPostgres({ dataDir: template })).stop()
     expect(existsSync(remote)).toBe(true)
   })

@@ -97,7 +97,7 @@ describe('the start is refused in one sentence', () => {
     expect(await listApplied()).toEqual([...all, 'Future9999999999999'])
   })
 
-  it('when nobody listens', async () => {
+  it('when nothing listens', async () => {
     const listener = createServer()
     listener.listen(0, '127.0.0.1')
     await once(listener, 'listening')
@@ -111,7 +111,7 @@ describe('the start is refused in one sentence', () => {
     expect(error.message).toContain('ECONNREFUSED')
   })
 
-  it('when nobody answers', async () => {
+  it('when no answer comes', async () => {
     const proxy = await startTcpProxy(database.url)
     proxy.setMode('blackhole')
 
@@ -133,7 +133,7 @@ describe('the start is refused in one sentence', () => {
   // Q36
   it.each([
     ['the host has no address', 'postgresql://ada:hunter2@nowhere.invalid/there'],
-    ['nobody listens', 'postgresql://ada:hunter2@127.0.0.1:1/there'],
+    ['nothing listens', 'postgresql://ada:hunter2@127.0.0.1:1/there'],
   ])('without the password, when %s', async (_what, url) => {
     const error = await failureOf(migrate(url))
 

@@ -32,7 +32,7 @@ describe('a new connection', () => {
   })
 
   // Q59
-  it('may break while it is asked, and nobody else hears of it', async () => {
+  it('may break while it is asked, and no other request hears of it', async () => {
     const client = await connect()
     const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
 

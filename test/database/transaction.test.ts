@@ -202,7 +202,7 @@ describe.concurrent('fails in bounded time, and heals,', () => {
     expect(await read('uncommitted')).toBeNull()
   })
 
-  it('without handing the silent connection to whoever waits for one', async (test) => {
+  it('without handing the silent connection to the next caller', async (test) => {
     const { node, proxy } = await openNode(test, 1)
     proxy.setMode('blackhole')
     const silent = runTransaction(node, ping)
@@ -248,7 +248,7 @@ describe.concurrent('fails in bounded time, and heals,', () => {
     expect(await read('locked')).toBe('++')
   })
 
-  it('when nobody listens', async (test) => {
+  it('when nothing listens', async (test) => {
     const { node, proxy } = await openNode(test, 2)
     await proxy.close()
 
@@ -314,7 +314,7 @@ async function raise(manager: EntityManager, state: string): Promise<void> {
   await manager.query(`do $$ begin raise exception using errcode = '${state}'; end $$`)
 }
 
-/** What somebody sees who looks from outside. */
+/** What a connection from outside sees. */
 async function read(id: string): Promise<string | null> {
   const [row] = await database.query<{ text: string }>(`select text from note where id = $1`, [id])
   return row?.text ?? null

@@ -8,7 +8,7 @@ import { startService } from '../support/service.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 
 describe('the connections of a node', () => {
-  it('are open soon after its start, before anybody needs them', async () => {
+  it('are open soon after its start, before the first request', async () => {
     const service = await startService({ databasePoolSize: 4, maxStalenessMs: null })
     const count = async (): Promise<number> => {
       const [row] = await service.database.query<{ count: number }>(
@@ -23,7 +23,7 @@ describe('the connections of a node', () => {
     await service.stop()
   })
 
-  it('are ten at the most while nobody uses them', async () => {
+  it('are ten at the most while idle', async () => {
     const database = await createDatabase()
     const dataSource = createDataSource({ url: database.url, poolSize: 15 })
     await dataSource.initialize()
@@ -36,7 +36,7 @@ describe('the connections of a node', () => {
     await database.drop()
   })
 
-  it('that cannot be opened are nobody’s error yet', async () => {
+  it('that cannot be opened are no error yet', async () => {
     const database = await createDatabase()
     const cable = await startTcpProxy(database.url)
     const dataSource = createDataSource({ url: cable.url, poolSize: 4 })

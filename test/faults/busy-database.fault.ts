@@ -80,7 +80,7 @@ describe('F06: the database is slow', () => {
     })
   })
 
-  fault('somebody locks the table', async ({ pair }) => {
+  fault('a transaction locks the table', async ({ pair }) => {
     await pair.survives(async () => {
       const release = await lock(pair, 'lock table revocation in access exclusive mode')
       await sleep(5000)
@@ -99,7 +99,7 @@ describe('F06: the database is slow', () => {
   })
 })
 
-describe('F25: somebody migrates', () => {
+describe('F25: a migration runs', () => {
   fault('a column is added in a transaction that stays open', async ({ pair }) => {
     await pair.survives(async () => {
       const release = await lock(pair, 'alter table revocation add column x integer')

@@ -8,7 +8,7 @@ import { FAKETIME, LIBFAKETIME, fault } from './support/fault.ts'
 import { STALENESS_MS } from './support/node.ts'
 import type { Check } from './support/node.ts'
 
-/** Only what tells the time of day is false; the time that passes is right, as it is when somebody sets a clock. */
+/** Only what tells the time of day is false; the time that passes is right, as it is when a clock is set. */
 const FALSE_CLOCK = { LD_PRELOAD: FAKETIME, DONT_FAKE_MONOTONIC: '1' }
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-clock-'))

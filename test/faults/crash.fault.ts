@@ -82,7 +82,7 @@ describe('F07: PostgreSQL is killed when a revocation has been answered', () => 
   )
 })
 
-describe('F17: everybody comes back at once', () => {
+describe('F17: all clients come back at once', () => {
   fault(
     '500 clients are served again within 5 s of the restart of all',
     async ({ pair, cluster }) => {

@@ -29,7 +29,7 @@ describe('F16: the primary is lost, and a standby takes its place', () => {
     })
   })
 
-  fault('where it was behind, what is revoked from then on reaches everybody', async (scene) => {
+  fault('where it was behind, what is revoked from then on reaches all nodes', async (scene) => {
     const { pair, cluster, onEnd } = scene
     const cable = await startTcpProxy(cluster.url)
     onEnd(async () => cable.close())

@@ -42,7 +42,7 @@ describe('F12: tokens that no database would take', () => {
           ...Object.values(poison).map(async (token) => pair.whoAmI(round % 2, token)),
         ])
         expect([...new Set(among)]).toEqual(['ACCEPTED'])
-        // Some are authentic: what counts is that they trouble nobody.
+        // Some are authentic: what counts is that other requests are answered.
         for (const outcome of bad) expect(['ACCEPTED', 'TOKEN_INVALID']).toContain(outcome)
       }
 
@@ -91,7 +91,7 @@ async function readStates(
 
 // Q43
 describe('F26: documents made to block the event loop', () => {
-  fault('are refused, and hold up nobody', async ({ pair }) => {
+  fault('are refused, and hold up no other request', async ({ pair }) => {
     const attacks = [
       // Just below the limit of a body, beyond which a server need not read on.
       { query: `{ ${Array.from({ length: 50_000 }, (_, n) => `a${n}: __typename`).join(' ')} }` },

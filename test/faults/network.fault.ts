@@ -13,7 +13,7 @@ const LOGIN = `mutation ($email: String!, $password: String!) {
 const ADA = { email: 'ada@example.com', password: passwordOf('ada') }
 
 // Q03, Q04, Q58
-describe('F03: a connection is dead without anybody saying so', () => {
+describe('F03: a connection is dead without an error', () => {
   fault('nothing gets through to one node for a while', async ({ pair }) => {
     await pair.survives(async (watch) => {
       const since = performance.now()

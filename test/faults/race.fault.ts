@@ -67,7 +67,7 @@ describe('F18: fifty logouts of one token on two nodes', () => {
 
 // Q12, Q57
 describe('F19: a refresh races with logoutAllDevices', () => {
-  fault('whoever comes first, no token of it lives', async ({ pair }) => {
+  fault('in either order, no token of it lives', async ({ pair }) => {
     await register(pair.node(0), 'bob')
     for (let round = 0; round < 8; round += 1) {
       const [phone, laptop] = [

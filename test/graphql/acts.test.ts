@@ -31,7 +31,7 @@ afterAll(async () => {
   await node.stop()
 })
 
-/** Who somebody is, asked on both nodes with the access token and, if it is refused, with the refresh token. */
+/** Who a person is, asked on both nodes with the access token and, if it is refused, with the refresh token. */
 async function stateOf({ accessToken, refreshToken }: SignIn): Promise<object> {
   const seen = [await whoAmI(node, accessToken), await whoAmI(otherNode, accessToken)]
   const { data, errors } = await refresh(otherNode, refreshToken)
@@ -72,7 +72,7 @@ function codesOf({ errors }: GraphQLAnswer): unknown[] {
   return errors.map(({ extensions }) => extensions.reason)
 }
 
-/** The journal's lines about somebody, the oldest first. */
+/** The journal's lines about a person, the oldest first. */
 async function journalOf(filter: object): Promise<any[]> {
   const { data } = await otherNode.graphql(
     `query ($filter: RevocationFilter) {
@@ -143,7 +143,7 @@ describe('logout', () => {
     expect(await journalOf({ sessionId: phone.sessionId })).toHaveLength(1)
   })
 
-  it('takes a token that somebody else revoked, and says why', async () => {
+  it('takes a token that another caller revoked, and says why', async () => {
     const phone = await register(node, 'dorothy')
     await act(
       admin.accessToken,
@@ -496,7 +496,7 @@ describe('revokeSession', () => {
   })
 
   // Q10
-  it('answers for somebody else’s session as for one that does not exist', async () => {
+  it('answers for another person’s session as for one that does not exist', async () => {
     const phone = await register(node, 'queenie')
     const stranger = await register(node, 'rosalind')
     const ask = (id: string) =>
@@ -519,7 +519,7 @@ describe('revokeSession', () => {
   })
 
   // Q15
-  it('ends anybody’s session for an admin', async () => {
+  it('ends any session for an admin', async () => {
     const phone = await register(node, 'sophie')
 
     expect(await act(admin.accessToken, REVOKE, { id: phone.sessionId })).toMatchObject({
@@ -723,7 +723,7 @@ describe('suspendUser and reinstateUser', () => {
     expect(await journalOf({ subject: userId })).toHaveLength(1)
   })
 
-  it('tells nobody who has not the password that an account is suspended', async () => {
+  it('tells only a caller with the password that an account is suspended', async () => {
     const { userId } = await register(node, 'alice')
     await act(admin.accessToken, SUSPEND, { userId })
 
@@ -816,7 +816,7 @@ describe('setUserRoles', () => {
     expect(await journalOf({ subject: phone.userId })).toHaveLength(1)
   })
 
-  it('takes rights away at once, and nobody can restore them', async () => {
+  it('takes rights away at once, and they cannot be restored', async () => {
     const { userId } = await register(node, 'emmy')
     await act(admin.accessToken, SET, { userId, roles: ['ADMIN'] })
     const asAdmin = await login(node, 'emmy', 'console')
@@ -958,7 +958,7 @@ describe('what is for admins', () => {
       'setUserRoles',
       `mutation { setUserRoles(userId: "${randomUUID()}", roles: [ADMIN]) { alreadySet } }`,
     ],
-  ])('is refused to everybody else: %s', async (name, source) => {
+  ])('is refused to all others: %s', async (name, source) => {
     const person = await register(node, `irene-${name.toLowerCase()}`)
 
     const answer = await node.graphql(source, { token: person.accessToken })

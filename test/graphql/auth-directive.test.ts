@@ -16,7 +16,7 @@ import type { AuthContext, Portcullis } from '../../src/index.ts'
 
 const LIFETIME_SECONDS = 900
 
-/** A service of somebody else, made of the library's exports. */
+/** A service of an API team, made of the library's exports. */
 interface World {
   readonly portcullis: Portcullis
   readonly schema: GraphQLSchema
@@ -627,7 +627,7 @@ describe('misuse', () => {
   )
 })
 
-describe('a schema in which nobody makes @auth hold', () => {
+describe('a schema in which @auth is not enforced', () => {
   // Q46: our resolvers ask for their caller themselves.
   it.each([
     ['me { id }', 'USER'],

@@ -334,10 +334,10 @@ describe('user', () => {
 
   it.each([
     ...UNKNOWN_IDS.map(([what, id]) => [`an id that is ${what}`, { id }] as const),
-    ['an e-mail address nobody has', { email: 'nobody@example.com' }] as const,
+    ['an e-mail address without an account', { email: 'nobody@example.com' }] as const,
     ['a NUL byte', { email: 'ada@example.com\0' }] as const,
     ['a huge e-mail address', { email: HUGE }] as const,
-  ])('finds nobody by %s', async (_what, variables) => {
+  ])('finds no account by %s', async (_what, variables) => {
     expect(await ask(USER, variables)).toMatchObject({ data: { user: null }, errors: [] })
   })
 })

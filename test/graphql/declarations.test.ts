@@ -49,7 +49,7 @@ function createUnchecked(sdl: string, assumeValidSDL = true): GraphQLSchema {
   return makeExecutableSchema({ typeDefs: [authTypeDefs, sdl], assumeValidSDL })
 }
 
-/** Who gets to see the field: roles of tokens, or nobody. */
+/** Who gets to see the field: roles of tokens, or none. */
 async function seenBy(schema: GraphQLSchema, ...roles: readonly string[]): Promise<boolean> {
   const { text } = await portcullis.issue({ subject: 'ada', roles })
   const contextValue = portcullis.context({ authorization: `Bearer ${text}` })

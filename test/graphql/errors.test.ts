@@ -520,7 +520,7 @@ describe('an act that fails half way', () => {
   })
 
   // Q57
-  it('leaves the old password, and the sessions of before', async () => {
+  it('leaves the old password and the older sessions', async () => {
     const phone = await register(service, 'karen')
     const laptop = await login(service, 'karen', 'laptop')
 
@@ -539,7 +539,7 @@ describe('an act that fails half way', () => {
   })
 
   // Q57
-  it('suspends nobody whose tokens it could not revoke', async () => {
+  it('suspends no person whose tokens it could not revoke', async () => {
     const phone = await register(service, 'lise')
 
     await without('revocation_event', () =>

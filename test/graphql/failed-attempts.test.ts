@@ -86,7 +86,7 @@ describe('after ten failures against an account from one address', () => {
     expect(await whoAmI(service, phone.accessToken)).toBe('dorothy@example.com')
   })
 
-  it('asks to wait also when nobody has the account', async () => {
+  it('asks to wait also when there is no such account', async () => {
     await failTimes(10, 'nobody')
 
     expect(outcomeOf(await guess('nobody'))).toBe('RATE_LIMITED')
@@ -121,7 +121,7 @@ describe('after ten failures against an account from one address', () => {
 
 describe('the answer to a wrong password', () => {
   // Q09, Q36
-  it('does not tell whether somebody has the account, nor whether it is suspended', async () => {
+  it('does not tell whether the account exists, nor whether it is suspended', async () => {
     const admin = await login(service, 'admin', 'console')
     const suspended = await register(service, 'vera')
     await register(service, 'wanda')

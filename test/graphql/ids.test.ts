@@ -13,7 +13,7 @@ let shown: Record<'tokenId' | 'digest' | 'sessionId' | 'subject' | 'revokedBy', 
 beforeAll(async () => {
   service = await startService()
   admin = await login(service, 'admin', 'console')
-  // The first line of the journal is of nobody who is looked for.
+  // The first line of the journal belongs to a person who is not looked for.
   const grace = await register(service, 'grace')
   await service.graphql('mutation { logout { alreadyRevoked } }', { token: grace.accessToken })
   const ada = await register(service, 'ada')

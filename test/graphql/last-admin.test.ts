@@ -34,7 +34,7 @@ beforeEach(async () => {
   admin = await login(node, 'admin', 'console')
 })
 
-/** Whoever takes the role or the person away from the service. */
+/** The acts that take the role or the person away from the service. */
 type Removal = (target: SignIn, by: SignIn, on?: TestService) => Promise<GraphQLAnswer>
 
 const demote: Removal = async ({ userId: id }, by, on = node) =>
@@ -160,7 +160,7 @@ describe('the start with ADMIN_EMAIL', () => {
     ])
   })
 
-  it('says that the admin is suspended, and that nobody else can sign in as one', async () => {
+  it('says that the admin is suspended, and that no other can sign in', async () => {
     await node.database.query(`update account set suspended_at = now() where email = $1`, [
       node.admin.email,
     ])

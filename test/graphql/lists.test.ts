@@ -173,7 +173,7 @@ describe('the filter', () => {
     ['until, exclusive', () => ({ ...one, until: times[0] }), []],
     ['until, later', () => ({ ...one, until: times[1] }), ['filter: token']],
     ['nulls', () => ({ ...one, scope: null, subject: null, since: null }), ['filter: token']],
-    ['a reason nobody gave', () => ({ reason: `filter: token' or '1'='1` }), []],
+    ['a reason that was not given', () => ({ reason: `filter: token' or '1'='1` }), []],
     ['a wildcard', () => ({ reason: 'filter: %' }), []],
   ]
 
@@ -214,7 +214,7 @@ describe('the filter', () => {
 })
 
 describe('a page', () => {
-  it('has 50 lines when nobody says how many', async () => {
+  it('has 50 lines by default', async () => {
     for (const _third of [1, 2, 3]) {
       const acts = Array.from(
         { length: 17 },
@@ -268,7 +268,7 @@ describe('what is in force', () => {
 
 describe('a note', () => {
   // Q21
-  it('is shown to admins, in the lists and in the journal, and to nobody else', async () => {
+  it('is shown to admins, in the lists and in the journal, and to no other caller', async () => {
     const phone = await register(service, 'chandra')
     const secret = 'seen in the pub with the phone of another'
     await ask(

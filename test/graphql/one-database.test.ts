@@ -31,7 +31,7 @@ async function startNode(database: TestDatabase, isProduction = false): Promise<
 }
 
 describe('the same JWT_SECRET beside two databases', () => {
-  it('makes nobody an admin of the other one, nor a user', async () => {
+  it('makes no admin of the other one, nor a user', async () => {
     const admin = await login(staging, 'admin', 'console')
     const ada = await register(staging, 'ada')
 

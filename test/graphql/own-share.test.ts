@@ -65,7 +65,7 @@ describe('a person with 500 sessions', () => {
     ])
   })
 
-  it('cannot start behind a session of somebody else', async () => {
+  it('cannot start behind a session of another person', async () => {
     const other = await register(service, 'other')
     const { errors } = await ask(`{ sessions(after: "${other.sessionId}") { id } }`)
 

@@ -235,7 +235,7 @@ describe('the security log has one line for', () => {
     ])
   })
 
-  it('a refresh with a token that nobody was given', async () => {
+  it('a refresh with a token that was not issued', async () => {
     await refresh(service, 'A'.repeat(43))
 
     expect(events()).toEqual([

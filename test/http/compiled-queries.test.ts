@@ -249,7 +249,7 @@ const documents = fc.array(selection, { minLength: 1, maxLength: 4 }).map(
 
 describe('compiled queries', () => {
   // Q45, Q46
-  it('answer as the guards do, whatever is asked by whomever', { timeout: 120_000 }, async () => {
+  it('answer as the guards do, for all queries and callers', { timeout: 120_000 }, async () => {
     let left = 0
     let compiledAnswers = 0
     await fc.assert(

@@ -10,7 +10,7 @@ import type { TestService } from '../support/service.ts'
 const CHROMIUM = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium'
 const MISSING = `no Chromium at ${CHROMIUM}; CHROMIUM_PATH names another place`
 
-// Nobody needs a browser to work on the service; on CI its absence must not pass unnoticed.
+// Working on the service takes no browser; on CI its absence must not pass unnoticed.
 const isSkipped = !existsSync(CHROMIUM) && !process.env['CI']
 if (isSkipped) console.warn(`The explorer is not tested in a browser: ${MISSING}`)
 
@@ -138,7 +138,7 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     expect(JSON.parse(await readEditor('.graphiql-editor-tool'))).toEqual({ keepCurrent: false })
   })
 
-  it('keeps what somebody wrote when an operation is chosen', async () => {
+  it('keeps what was typed when an operation is chosen', async () => {
     await writeEditor('.graphiql-query-editor', '{ __typename }')
     await page.click('[data-operation=me]')
 
@@ -329,7 +329,7 @@ describe.skipIf(isSkipped)('the explorer in a browser', { timeout: 60_000 }, () 
     expect(await page.innerText('#notice')).toContain('WebSocket 4403')
   })
 
-  /** Of everybody's, and the service is this test's own. */
+  /** All people's; the service is this test's own. */
   async function countSubscriptions(): Promise<number> {
     const { email, password } = service.admin
     const login = `mutation ($email: String!, $password: String!) { login(email: $email, password: $password) { accessToken } }`

@@ -30,7 +30,7 @@ describe('health', () => {
   it.each([
     ['/healthz', { status: 'ok' }],
     ['/readyz', { status: 'ready' }],
-  ])('%s answers 200, to GET and HEAD, and is kept by nobody', async (path, expected) => {
+  ])('%s answers 200, to GET and HEAD, and is not cached', async (path, expected) => {
     const { status, headers, body } = await send(path)
 
     expect({ status, body }).toEqual({ status: 200, body: expected })

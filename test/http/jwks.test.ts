@@ -70,7 +70,7 @@ describe('GET /.well-known/jwks.json', () => {
     ])
   })
 
-  it('lets anybody verify the tokens of the service', async () => {
+  it('lets others verify the tokens of the service', async () => {
     await register(before, 'ada')
     const signIns = await Promise.all([
       login(before, 'ada', 'phone'),

@@ -159,7 +159,7 @@ describe('a node that is asked for more than it can do', { timeout: 60_000 }, ()
     await client.dispose()
   })
 
-  it('serves everybody again when that is over, and says both in its log', async () => {
+  it('serves all again when that is over, and says both in its log', async () => {
     await overload(service, ada.accessToken)
 
     await expect

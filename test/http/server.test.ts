@@ -426,7 +426,7 @@ describe('a client that is slow', () => {
       ' ',
     ],
     ['nothing', '', ''],
-  ])('and sends %s by and by is cut off', async (_what, beginning, drop) => {
+  ])('and sends %s slowly is cut off', async (_what, beginning, drop) => {
     const node = await startService({ database: service.database, requestTimeoutMs: 500 })
     const socket = connect(Number(new URL(node.url).port), 'localhost')
     const drip = setInterval(() => socket.write(drop), 100)
@@ -538,7 +538,7 @@ describe('an answer', () => {
     ['a fault of the request', () => post('{')],
     ['a body that is too large', () => post('x'.repeat(1024 * 1024 + 1))],
     ['a wrong type', () => post('{}', { 'content-type': 'application/xml' })],
-  ])('to %s is kept by nobody', async (_what, ask) => {
+  ])('to %s is not cached', async (_what, ask) => {
     expect((await ask()).headers.get('cache-control')).toBe('no-store')
   })
 
@@ -616,7 +616,7 @@ describe('another origin', () => {
     'http://localhost:3000.evil.example',
     'https://evil.example/http://localhost:3000',
     'null',
-  ])('that nobody named gets no leave: %s', async (origin) => {
+  ])('that is not in the settings is not allowed: %s', async (origin) => {
     for (const { headers } of [await preflight(origin), await post({ query: ME }, { origin })]) {
       expect(headers.get('access-control-allow-origin')).toBeNull()
     }

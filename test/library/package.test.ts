@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const tsc = join(root, 'node_modules/typescript/bin/tsc')
 
-/** What a package is made of; `dist` is built anew, so that nobody's is disturbed and no stale one is packed. */
+/** What a package is made of; `dist` is built anew, so that no other test is disturbed and no stale one is packed. */
 const SOURCES = [
   'CHANGELOG.md',
   'LICENSE',

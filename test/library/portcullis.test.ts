@@ -40,7 +40,7 @@ describe('a new token', () => {
     expect((await create().issue({ ...grant, notAfter })).expiresIn).toBe(30)
   })
 
-  it('carries the role of somebody who signed in, unless others are given', async () => {
+  it('carries the role of a signed-in person, unless others are given', async () => {
     const portcullis = create()
     const rolesOf = async (roles?: readonly string[]): Promise<readonly string[]> => {
       const { text } = await portcullis.issue({ subject: 'ada', ...(roles && { roles }) })
@@ -245,7 +245,7 @@ describe('misuse', () => {
     expect(() => create(options as Partial<PortcullisOptions>)).toThrow(new TypeError(message))
   })
 
-  it('is told when a token is issued for nobody, or for a number', async () => {
+  it('is told when a token is issued for no subject, or for a number', async () => {
     const issueFor = (subject: unknown): Promise<unknown> =>
       create().issue({ subject: subject as string })
 

@@ -272,7 +272,7 @@ describe('in production', () => {
     return response.text()
   }
 
-  it('nobody can ask for the schema, over either', async () => {
+  it('the schema cannot be asked for, over either', async () => {
     const query = '{ __schema { queryType { name } } }'
 
     const [error] = await answerOf(query)

@@ -328,7 +328,7 @@ describe('what a foreign page can send without asking', () => {
   })
 
   // Q42
-  it('does nothing by GET, whoever asks', async () => {
+  it('does nothing by GET, for any caller', async () => {
     const query = encodeURIComponent('mutation { logout { alreadyRevoked } }')
     const response = await fetch(`${here.url}/graphql?query=${query}`, {
       headers: { accept: 'text/event-stream', authorization: `Bearer ${ada.accessToken}` },

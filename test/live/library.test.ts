@@ -221,7 +221,7 @@ describe("a team's own subscription over graphql-ws", () => {
     expect(subscriber.results).toEqual([])
   })
 
-  it('ends at the next event when nobody told of the revocation', async () => {
+  it('ends at the next event when the node was not told of the revocation', async () => {
     await world.stop()
     await start((store) => Object.assign(store, { watch: () => () => undefined }))
     const subscriber = await subscribe(world, 'subscription { guarded { number } }', { token })
@@ -236,7 +236,7 @@ describe("a team's own subscription over graphql-ws", () => {
   })
 
   // Q04
-  it('gets no event while nobody can say whether its token is revoked, and loses none', async () => {
+  it('gets no event while its token cannot be checked, and loses none', async () => {
     await world.stop()
     const outage = { isOn: false }
     await start((store) => withOutage(store, outage))

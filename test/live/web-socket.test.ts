@@ -347,7 +347,7 @@ describe('the message that re-authenticates', () => {
 
   it.each([
     ['garbage', () => 'garbage', 'TOKEN_INVALID'],
-    ["somebody else's token", () => grace.accessToken, 'TOKEN_INVALID'],
+    ["another person's token", () => grace.accessToken, 'TOKEN_INVALID'],
     ['a revoked token', () => laptop.accessToken, 'TOKEN_REVOKED'],
   ])('ends the connection when it brings %s', async (_what, token, reason) => {
     const socket = await openAs(phone.accessToken)

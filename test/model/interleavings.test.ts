@@ -418,7 +418,7 @@ describe('two nodes', () => {
     await database.drop()
   })
 
-  /** Nobody signed in, nothing revoked. */
+  /** No sign-in, nothing revoked. */
   async function begin(): Promise<{ model: Model; real: Real }> {
     let turn = 0
     const real: Real = {

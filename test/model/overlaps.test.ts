@@ -13,7 +13,7 @@ import { createRandom } from '../support/random.ts'
 import type { Random } from '../support/random.ts'
 
 /**
- * Acts that overlap on two nodes. Of two that do nobody can say which came first, so only this is asked: what was over
+ * Acts that overlap on two nodes. Of two that do the order is unknown, so only this is asked: what was over
  * before another began has its full effect on it, and what began after another was over has none.
  */
 
@@ -292,7 +292,7 @@ function expectConsistent(history: History): void {
   if (faults.length > 0) throw new Error([...faults, 'History:', history].join('\n'))
 }
 
-/** Whether an act was over before an attempt began, and whoever was asked had to know of it. */
+/** Whether an act was over before an attempt began, so that the node asked had to know of it. */
 function isKnown({ made: { end, endMs }, by }: Act, { made, asked }: Attempt): boolean {
   if (end >= made.start) return false
   return asked === null || asked === by || endMs + asked.maxStalenessMs <= made.startMs

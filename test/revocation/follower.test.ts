@@ -83,7 +83,7 @@ describe.each([
     await expect(following.start()).rejects.toThrow('The database role may not read the journal')
   })
 
-  it('warns of a fault that nobody listens to, also of a start that nobody waits for', async () => {
+  it('warns of a fault without a listener, also of a start that is not awaited', async () => {
     await database.query(`alter table revocation_event rename to hidden`)
     const warned = new Promise<Error>((resolve) => {
       process.once('warning', resolve)
@@ -208,7 +208,7 @@ describe('live connections', () => {
 })
 
 describe('hints', () => {
-  it('that nobody confirms cost a replica no memory, and soon nothing at all', async () => {
+  it('that are never confirmed cost a replica no memory, and soon nothing at all', async () => {
     const dataSource = await open()
     const replica = stopLater(new RevocationReplica(dataSource, { maxStalenessMs: 1000 }))
     await replica.start()

@@ -58,7 +58,7 @@ describe.concurrent('while PostgreSQL cannot be reached', () => {
     },
   )
 
-  it('and its connections are dead without anybody saying so, the first two that show it cost a check each', async (test) => {
+  it('and its connections are dead without an error, the first two that show it cost a check each', async (test) => {
     const { check, node, proxy } = await startNode(test, { poolSize: 10 })
     await Promise.all(Array.from({ length: 10 }, () => runTransaction(node, async () => sleep(50))))
     proxy.abandon()
@@ -102,7 +102,7 @@ describe.concurrent('while PostgreSQL is there and cannot answer', () => {
     await expectToRecover(check)
   })
 
-  it('because somebody changes the table, checks are refused in time', async (test) => {
+  it('because a migration holds the table, checks are refused in time', async (test) => {
     const { check, url } = await startNode(test, { own: await createDatabase() })
     const stranger = await lockTable(url)
 
@@ -194,7 +194,7 @@ async function timeRefusal(check: RevocationCheck): Promise<number> {
   return performance.now() - started
 }
 
-/** Nobody restarts anything: some checks may find a broken connection, then one after the other passes. */
+/** Without a restart: some checks may find a broken connection, then one after the other passes. */
 async function expectToRecover(check: RevocationCheck): Promise<void> {
   let passed = 0
   for (const end = performance.now() + 10_000; performance.now() < end && passed < 5;) {

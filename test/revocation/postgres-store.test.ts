@@ -349,7 +349,7 @@ describe('PostgresRevocationStore beside sessions', () => {
       expect(await isAlive(live)).toBe(false)
     })
 
-    it('passes over a row that somebody holds, and comes back for it', async () => {
+    it('passes over a locked row, and comes back for it', async () => {
       for (const sessionId of ['a', 'b', 'c']) {
         await revoke({ scope: 'SESSION', sessionId, subject: 'ada' })
       }
@@ -464,7 +464,7 @@ describe('revocations that are asked for at the same time', () => {
   })
 
   // Q47
-  it('do not suffer from one whose session somebody else holds', async () => {
+  it('do not suffer from one whose session is locked', async () => {
     const hasty = createDataSource({ url: database.url })
     await hasty.initialize()
     const store = new PostgresRevocationStore(hasty, { sessions: createSessionKeeper() })
@@ -473,7 +473,7 @@ describe('revocations that are asked for at the same time', () => {
     )
     const runner = node.dataSource.createQueryRunner()
     await runner.startTransaction()
-    // As somebody else's tool may, which has no time limit.
+    // As a tool without a time limit may.
     await runner.query(`set local idle_in_transaction_session_timeout = 0`)
     await runner.query(`select 1 from session where id = $1 for update`, [held!.session.id])
 

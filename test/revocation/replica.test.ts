@@ -159,7 +159,7 @@ describe('a replica in step', () => {
   })
 
   // Q01
-  it('knows what its own node revokes before anybody is told, even if it hears nothing', async () => {
+  it('knows what its own node revokes before the answer, even if it hears nothing', async () => {
     const cable = await startTcpProxy(database.url)
     onTestFinished(() => cable.close())
     const node = await openNode({ maxStalenessMs: 60_000 }, { feedUrl: cable.url })
@@ -238,7 +238,7 @@ describe('a replica in step', () => {
   })
 
   // Q01
-  it('finds out by itself what nobody hinted at', async () => {
+  it('finds out by itself what came without a hint', async () => {
     const node = await openNode({ maxStalenessMs: 300 })
     const silent = await openSilentStore()
     const token = makeLoner()
@@ -257,7 +257,7 @@ describe('a replica in step', () => {
     expect(await Promise.all([node, other].map(({ check }) => check(token)))).toEqual([null, null])
   })
 
-  it('asks nobody about logins after a cut-off', async () => {
+  it('answers by itself for logins after a cut-off', async () => {
     const node = await openNode()
     const before = makeLoner()
     await revoke(node.store, { scope: 'SUBJECT', subject: before.subject })
@@ -350,7 +350,7 @@ describe('the journal that a replica follows', () => {
     expect(rest).toEqual([])
   })
 
-  it('is read on in seconds, and holds up nobody, when it missed 400,000 lines', async () => {
+  it('is read on in seconds, without holding up checks, when it missed 400,000 lines', async () => {
     const cable = await startTcpProxy(database.url)
     onTestFinished(() => cable.close())
     const node = await openNode({ maxStalenessMs: 1000 }, { feedUrl: cable.url })

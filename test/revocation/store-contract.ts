@@ -41,7 +41,7 @@ const DAY = 24 * HOUR
 /** Where the clock stands in tests that stop it: a fraction of a second is part of the matter. */
 const NOON = new Date('2025-11-22T12:00:00.250Z')
 
-/** Every promise of `RevocationStore`, whoever keeps it. */
+/** Every promise of `RevocationStore`, for any store. */
 export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
   let under: StoreUnderTest
   let store: RevocationStore
@@ -420,7 +420,7 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       expect(await store.issueInstant('bob')).toEqual(NOON)
     })
 
-    it('reaches nobody across people, even of poisonous names', async () => {
+    it('reaches no other person, even of poisonous names', async () => {
       for (const subject of ['a\0b', 'x'.repeat(6144), 'a\ud800']) {
         expect(await store.issueInstant(subject)).toBeInstanceOf(Date)
       }
@@ -762,7 +762,7 @@ export function testRevocationStore(open: () => Promise<StoreUnderTest>): void {
       ['tokenId', { tokenId: 'jti 1' }, ['TOKEN'], ['TOKEN']],
       ['reason', { reason: 'stolen' }, ['SUBJECT', 'TOKEN'], ['SUBJECT', 'TOKEN']],
       ['revokedBy', { revokedBy: 'admin' }, ['SUBJECT', 'TOKEN'], ['EVERYONE', 'SUBJECT', 'TOKEN']],
-      ['whoever restored', { revokedBy: 'root' }, [], ['EVERYONE']],
+      ['who restored', { revokedBy: 'root' }, [], ['EVERYONE']],
       [
         'since, included',
         { since: at(1) },

@@ -71,7 +71,7 @@ function act(name: string, run: (model: Model, real: Real) => Promise<void>): Co
 
 function issue(sessionId: SessionName): Command {
   return act(`issue(${sessionId})`, async ({ issued, acts }, { stores }) => {
-    // Nobody issues to a session that has ended: its entry is forgotten when its last token has expired.
+    // An ended session gets no tokens: its entry is forgotten when its last token has expired.
     if (acts.some(({ target }) => target.scope === 'SESSION' && target.sessionId === sessionId))
       return
 

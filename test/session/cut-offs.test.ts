@@ -215,7 +215,7 @@ describe('what a cut-off left', () => {
     expect(await createEnder(other).endBatch(1000)).toBe(0)
   })
 
-  it('waits for no lock: what somebody holds is ended later', async () => {
+  it('waits for no lock: a locked session is ended later', async () => {
     const held = await signIn()
     await addSessions('ada')
     await cutOff(ADA)

@@ -92,7 +92,7 @@ async function expectRefused(refreshToken: string): Promise<void> {
 
 describe('open', () => {
   // Q35
-  it('makes a session, an access token and a refresh token that nobody has seen before', async () => {
+  it('makes a session, an access token and a refresh token, all new', async () => {
     const [first, second] = [await signIn(), await signIn()]
 
     expect(second.session.id).not.toBe(first.session.id)
@@ -205,7 +205,7 @@ describe('refresh', () => {
     ['what is no token', 'refresh me'],
     ['a token of another length', 'A'.repeat(42)],
     ['a token in another spelling', `${'A'.repeat(42)}B`],
-    ['a token that nobody was given', 'A'.repeat(43)],
+    ['a token that was not issued', 'A'.repeat(43)],
     ['a JWT', 'a.b.c'],
     ['a NUL', '\0'.repeat(43)],
   ])('refuses %s, and writes nothing', async (_what, text) => {
@@ -248,7 +248,7 @@ describe('refresh', () => {
   })
 
   // Q13
-  it('does not use up the token of somebody who is suspended for a while', async () => {
+  it('does not use up the token of a person who is suspended for a while', async () => {
     const { refreshToken } = await signIn()
     readGrant = async () => {
       throw new AccountSuspendedError()
@@ -356,7 +356,7 @@ describe('a refresh token that comes back', () => {
     onTestFinished,
   }) => {
     const own = await createDatabase()
-    // Nobody resolves one before the waits have become too long.
+    // None is resolved before the waits have become too long.
     await own.query(`alter database "${nameOf(own)}" set deadlock_timeout = '60s'`)
     const { sessions, revocations, close } = await openNode(own.url, { graceSeconds: 0 })
     onTestFinished(async () => {
@@ -429,7 +429,7 @@ describe('a refresh under way while', () => {
     }
   })
 
-  it('a login is under way too: every token of before is dead, every token of after lives', async () => {
+  it('a login is under way too: every older token is dead, every newer one lives', async () => {
     for (let round = 0; round < 10; round += 1) {
       const first = await signIn()
       const [meanwhile] = await Promise.all([
@@ -580,7 +580,7 @@ describe('where answers may be lost for ten minutes', () => {
     await patient.close()
   })
 
-  it('a successor that nobody used is given again until they are over', async () => {
+  it('an unused successor is given again until they are over', async () => {
     await clock.stop(NOON)
     const first = await signIn()
     const second = await refresh(first.refreshToken, patient)
@@ -686,7 +686,7 @@ describe('reauthenticate', () => {
   })
 })
 
-describe('a session that nobody uses', () => {
+describe('an unused session', () => {
   const IDLE_SECONDS = 3600
   let idle: TestNode
 

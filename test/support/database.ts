@@ -4,7 +4,7 @@ import { inject } from 'vitest'
 
 export interface TestDatabase {
   readonly url: string
-  /** Runs one statement, as somebody who looks at the tables from outside. */
+  /** Runs one statement over a connection from outside. */
   query<Row extends pg.QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<Row[]>
   drop(): Promise<void>
 }

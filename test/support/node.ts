@@ -50,7 +50,7 @@ export const PATIENCE_MS = 15_000
 export const PHONE: Device = { name: 'phone', userAgent: 'Phone/1', ipAddress: '192.0.2.1' }
 export const LAPTOP: Device = { name: 'laptop', userAgent: 'Laptop/1', ipAddress: '192.0.2.2' }
 
-/** The grant of anybody who asks. */
+/** The grant of any subject. */
 export const grantUser: ReadGrant = async () => ({ roles: ['USER'] })
 
 export async function openNode(url: string, options: TestNodeOptions = {}): Promise<TestNode> {

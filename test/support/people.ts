@@ -3,7 +3,7 @@ import { createTokenSigner } from '../../src/token/signer.ts'
 import { SECRET } from './service.ts'
 import type { GraphQLAnswer, Served } from './service.ts'
 
-/** Somebody signed in on a device. */
+/** A person signed in on a device. */
 export interface SignIn {
   readonly accessToken: string
   readonly refreshToken: string
@@ -63,13 +63,13 @@ export function claimsOf(token: string): Record<string, any> {
   return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 }
 
-/** An authentic token of somebody's session whose time is over. */
+/** An authentic token of a session, expired. */
 export function expiredTokenOf({ userId, sessionId }: SignIn): string {
   const issuedAt = new Date(Date.now() - 24 * 60 * 60 * 1000)
   return signToken(SECRET, { userId, sessionId, issuedAt })
 }
 
-/** A token that says the right things and was signed by somebody else. */
+/** A token with the right claims and a stranger's signature. */
 export function forgedTokenOf({ userId, sessionId }: SignIn): string {
   return signToken('a secret of more than 32 bytes, but not that of the tests', {
     userId,
@@ -83,7 +83,7 @@ interface Claims {
   readonly issuedAt?: Date
 }
 
-/** An authentic token, if this is the service's secret; nobody need have signed in. */
+/** An authentic token, if this is the service's secret; without a login. */
 export function signToken(
   secret: string,
   { userId, sessionId, issuedAt = new Date() }: Claims,

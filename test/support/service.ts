@@ -45,7 +45,7 @@ export interface TestService extends Served {
 }
 
 export interface TestServiceOptions extends Partial<ServiceSettings> {
-  /** Another node's database, to share; whoever made it drops it. */
+  /** Another node's database, to share; its maker drops it. */
   readonly database?: TestDatabase
 }
 

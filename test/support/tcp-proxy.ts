@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * What becomes of the bytes between a client and its server.
  *
  * - `pass`: they go through.
- * - `blackhole`: neither side hears of the other, and nobody is told: a partition.
+ * - `blackhole`: neither side hears of the other, without an error: a partition.
  * - `deaf`: what is asked arrives, and no answer comes back.
  * - `cut`: every connection is reset, and new ones are too.
  */

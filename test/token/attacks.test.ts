@@ -84,7 +84,7 @@ describe.each(authorities)('with $algorithm', (authority) => {
   })
 
   // Q22, Q23
-  it('refuses the key of somebody else under our kid, and under its own', () => {
+  it('refuses another key under our kid, and under its own', () => {
     expect(refusalOf(verifier, forge(authority, { sign: stranger.sign }))).toBe(BAD_SIGNATURE)
     expect(refusalOf(verifier, forge(stranger))).toBe(UNKNOWN_KID)
     expect(refusalOf(verifier, forge(stranger, { header: { kid: undefined } }))).toBe(BAD_SIGNATURE)

@@ -101,7 +101,7 @@ describe('a secret', () => {
       'a key on P-256 in DER, read as text',
       createPublicKey(es256.verifyWith).export({ type: 'spki', format: 'der' }).toString(),
     ],
-  ])('is refused when it is no secret but %s: whoever knows it could sign', (_what, text) => {
+  ])('is refused when it is no secret but %s: it may be public', (_what, text) => {
     const message = 'expected a secret or a PEM key, got a key in another form'
 
     expect(faultOf({ signWith: text })).toBe(message)

@@ -48,13 +48,13 @@ describe('a token that was verified before', () => {
     }
   })
 
-  it('cannot be changed by whoever gets it', () => {
+  it('cannot be changed by its user', () => {
     const token = verifierAt({ now: NOW }).verify(forge(hs256))
     expect(() => Object.assign(token, { subject: 'eve' })).toThrow(TypeError)
     expect(() => (token.roles as string[]).push('ADMIN')).toThrow(TypeError)
   })
 
-  it('is nobody’s when its signature did not hold', () => {
+  it('is not remembered when its signature did not hold', () => {
     const verifier = verifierAt({ now: NOW })
     const forged = `${forge(hs256).slice(0, -4)}AAAA`
     for (const _ of [1, 2]) expect(() => verifier.verify(forged)).toThrow(TokenInvalidError)

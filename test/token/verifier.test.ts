@@ -427,7 +427,7 @@ describe('the claims', () => {
   })
 
   // Q55
-  it('auth_time is refused when it is after iat: nobody signs in after that', () => {
+  it('auth_time is refused when it is after iat: a sign-in comes before its token', () => {
     expect(refusalWith({ auth_time: NOW - 59 })).toBe('auth_time is after iat')
     expect(refusalWith({ auth_time: NOW + 1e9 })).toBe('auth_time is after iat')
     const token = forge(hs256, { claims: { auth_time: NOW - 60 } })
@@ -472,7 +472,7 @@ describe('the claims', () => {
     expect(refusalWith({ roles })).toBe('roles is no list')
   })
 
-  it('takes a token without roles for one of nobody in particular', () => {
+  it('takes a token without roles', () => {
     expect(verifier.verify(forge(hs256, { claims: { roles: undefined } })).roles).toEqual([])
   })
 

@@ -151,19 +151,19 @@ const FINE: readonly Case[] = [
     ],
   ],
   [
-    'a logout of which nobody heard, done',
+    'a logout without an answer, done',
     [login([0, 1]), logout([2, 5], UNKNOWN), use([6, 7], REVOKED)],
   ],
   [
-    'a logout of which nobody heard, not done',
+    'a logout without an answer, not done',
     [login([0, 1]), logout([2, 5], UNKNOWN), use([6, 7], OK)],
   ],
   [
-    'a logout of which nobody heard, done later',
+    'a logout without an answer, done later',
     [login([0, 1]), logout([2, 5], UNKNOWN), use([6, 7], OK), use([8, 9], REVOKED)],
   ],
   [
-    'a cut-off of which nobody heard, done after a login',
+    'a cut-off without an answer, done after a login',
     [
       login([0, 1]),
       revokeUser([2, 3], UNKNOWN),
@@ -382,7 +382,7 @@ const BROKEN: ReadonlyArray<
     'ONE_ENTRY by 2 3',
   ],
   [
-    'an answer that nobody promised',
+    'an answer that was not promised',
     [login([0, 1]), logout([2, 3], refused('INTERNAL_SERVER_ERROR'))],
     'NO_OTHER_ANSWER by 2',
   ],
@@ -397,7 +397,7 @@ describe('a history', () => {
     expect(judge(steps, staleMs)).toEqual([broken])
   })
 
-  it('cannot be judged with a token that nobody was given', () => {
+  it('cannot be judged with a token that was not issued in it', () => {
     expect(() => judge([use([0, 1], OK)])).toThrow('Nobody was given phone-1 in this history')
   })
 
@@ -491,7 +491,7 @@ describe('the tables', () => {
 })
 
 describe('a recorder', () => {
-  it('takes down what is under way as something of which nobody knows', async () => {
+  it('records what is under way as unknown', async () => {
     const recorder = new Recorder()
     const who = { client: 'a client', node: 1, deed: { do: 'login', person: 'ada' } } as const
     const gate = createGate()

@@ -11,9 +11,9 @@ export type Promised =
   | 'ENDED_IS_NOT_REFRESHED'
   /** What nothing reaches is not refused. */
   | 'LIVE_IS_ACCEPTED'
-  /** The first one is kept: while an entry stands, nobody makes another one for the same. */
+  /** The first one is kept: while an entry stands, no other is made for the same. */
   | 'ONE_ENTRY'
-  /** Nobody hears an answer that is none of those promised. */
+  /** Every answer is one of those promised. */
   | 'NO_OTHER_ANSWER'
   /** What was acknowledged is in the tables, and nothing else. */
   | 'KEPT'

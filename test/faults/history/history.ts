@@ -40,7 +40,7 @@ export type Outcome =
     }
   /** For certain: nothing was done. */
   | { readonly kind: 'REFUSED'; readonly why: string }
-  /** Whether it was done nobody knows, and it may be done yet: a commit can be held up on its way. */
+  /** Whether it was done is unknown, and it may be done yet: a commit can be held up on its way. */
   | { readonly kind: 'UNKNOWN' }
 
 /** What a login or a refresh gave. */
@@ -70,7 +70,7 @@ export class Recorder {
     return operation
   }
 
-  /** What has happened so far; of what is under way nobody knows yet what comes of it. */
+  /** What has happened so far; the outcome of what is under way is unknown. */
   get history(): readonly Operation[] {
     const open = [...this.#underWay.values()].map((begun): Operation => ({
       ...begun,

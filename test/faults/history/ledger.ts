@@ -29,7 +29,7 @@ interface Token extends Issued {
 /**
  * A history, to look things up in.
  *
- * Of two operations that overlap nobody can say which came first. So there are two questions about every act: what it
+ * Of two operations that overlap the order is unknown. So there are two questions about every act: what it
  * reaches for certain, and what it may reach.
  */
 export class Ledger {
@@ -85,7 +85,7 @@ export class Ledger {
     )
   }
 
-  /** Whether somebody may have taken back, before an operation ended, what an act had done. */
+  /** Whether an admin may have taken back, before an operation ended, what an act had done. */
   mayBeRestored({ entry, operation: act }: Act, { endedAt }: Operation): boolean {
     return this.#findRestorations(entry).some(
       (restoration) => restoration.startedAt < endedAt && effectEndOf(restoration) > act.startedAt,
@@ -175,7 +175,7 @@ export function tokenNeededFor(deed: Deed): string | null {
     case 'logoutAllDevices':
     case 'revokeSession':
       return deed.token
-    // A revoked token may sign out, and the others are somebody else's.
+    // A revoked token may sign out, and the others belong to another person.
     case 'logout':
     case 'login':
     case 'refresh':

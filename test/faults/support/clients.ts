@@ -11,7 +11,7 @@ import type { Pair } from './pair.ts'
 const CLIENTS_A_NODE = 10
 const PEOPLE = 5
 
-/** Fewer sessions than these, and somebody signs in. */
+/** With fewer sessions than these, a person signs in. */
 const MIN_SESSIONS = 8
 
 /** Clients choose among so many of the last tokens. */
@@ -71,7 +71,7 @@ export class Clients {
     while (this.#probes.size > 0) await Promise.all(this.#probes)
   }
 
-  /** Everybody tries every token once more, on both nodes, after the longest that these may be behind. */
+  /** Every token is tried once more, on both nodes, after the longest that these may be behind. */
   async tryAll(): Promise<void> {
     await sleep(STALENESS_MS + 50)
     const left = this.#held.slice(-500).flatMap((held) => [0, 1].map((node) => ({ held, node })))
@@ -101,7 +101,7 @@ export class Clients {
     return true
   }
 
-  /** A session that lives, as far as anybody knows. */
+  /** A session that lives, as far as is known. */
   pickLiving(): Held | undefined {
     return this.#random.pick([...this.#living.values()])
   }
@@ -111,7 +111,7 @@ export class Clients {
     return this.#revoke(by, () => this.deeds.revokeSession(by, held, session))
   }
 
-  /** Somebody who has refreshed lately is revoked. */
+  /** A person who has refreshed lately is revoked. */
   async cutOff(node: number): Promise<void> {
     const living = [...this.#living.values()]
     const held = this.#random.pick(
@@ -120,7 +120,7 @@ export class Clients {
     if (held) await this.#revokeUser({ client: 'stranger', node }, held)
   }
 
-  /** Somebody signs out everywhere on one node, and his devices refresh on the other all the while. */
+  /** A person signs out everywhere on one node, while the devices refresh on the other. */
   async raceCutOff(node: number): Promise<void> {
     const held = this.pickLiving()
     if (!held) return
@@ -242,7 +242,7 @@ export class Clients {
     return operation
   }
 
-  /** Whether a deed is expected to reach what somebody held before. */
+  /** Whether a deed is expected to reach what a person held before. */
   #isReached({ token, session, person }: Held, deed: Deed): boolean {
     switch (deed.do) {
       case 'revokeToken':
@@ -283,7 +283,7 @@ export class Clients {
     if (isCutOff(deed)) this.#begin(this.#repeat(elsewhere, reached))
   }
 
-  /** Elsewhere somebody does the same to one of them, in other ways, and counts on it there for the others. */
+  /** Elsewhere a test does the same to one of them, in other ways, and counts on it there for the others. */
   async #repeat(node: number, reached: readonly Held[]): Promise<void> {
     const by = { client: 'repeater', node }
     const held = this.#random.pick(
@@ -296,7 +296,7 @@ export class Clients {
     await Promise.all(others.map(async (other) => this.deeds.use(by, other)))
   }
 
-  /** Whoever may have been reached for all time to come proves nothing more: somebody else takes the place. */
+  /** A person who may have been reached for all time to come proves nothing more: another takes the place. */
   #doubt(deed: Deed, [first]: readonly Held[]): void {
     if (!isCutOff(deed) || !first) return
     this.#people = this.#people.filter((name) => name !== first.person)

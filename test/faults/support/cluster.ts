@@ -189,7 +189,7 @@ export class Cluster {
     return join(this.#home.folder, 'cluster')
   }
 
-  /** Whom a folder must belong to that the server writes to; `null`: whoever runs the tests. */
+  /** Whom a folder must belong to that the server writes to; `null`: the user that runs the tests. */
   get user(): Home['user'] {
     return this.#home.user
   }

@@ -7,7 +7,7 @@ import type { Deed, Issued, Operation, Outcome } from '../history/history.ts'
 import type { Target } from '../history/ledger.ts'
 import type { Pair } from './pair.ts'
 
-/** What somebody was given, with the texts that the history leaves out. */
+/** What a person was given, with the texts that the history leaves out. */
 export interface Held extends Issued {
   readonly accessText: string
   readonly refreshText: string

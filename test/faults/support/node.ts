@@ -19,7 +19,7 @@ export interface NodeOptions {
   readonly program?: string
 }
 
-/** How long anybody waits for an answer, in milliseconds: the service promises a mutation's within 8 s. */
+/** How long a client waits for an answer, in milliseconds: the service promises a mutation's within 8 s. */
 export const ANSWER_MS = 10_000
 
 /** How far behind a node with a replica may be in these tests, in milliseconds. */

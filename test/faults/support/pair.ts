@@ -92,7 +92,7 @@ export class Pair implements Watched {
     return outcomeOf(this.node(node).once.graphql(ME, { token }))
   }
 
-  /** A field that anybody may ask for, with a token that nobody could check. */
+  /** A public field, with a token that cannot be checked. */
   async askPublicOnce(node: number): Promise<string> {
     return outcomeOf(
       this.node(node).once.graphql('{ __typename }', { token: this.ada.accessToken }),
@@ -127,7 +127,7 @@ export class Pair implements Watched {
   }
 
   /**
-   * Lets a fault come and go, and holds what everybody is promised against what is seen meanwhile: no revoked token
+   * Lets a fault come and go, and holds what is promised against what is seen meanwhile: no revoked token
    * accepted, no acknowledged revocation lost, an answer to everything in its time, recovery within 5 s.
    *
    * @param fault - Fulfilled when the fault is over.

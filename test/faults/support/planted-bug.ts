@@ -7,7 +7,7 @@ import { LOUD } from './disturbances.ts'
 import type { ServerSettings } from './cluster.ts'
 import type { Check } from './node.ts'
 
-/** A mistake that somebody could make, and what brings it to light. */
+/** A mistake that could be made, and what brings it to light. */
 export interface Bug {
   readonly title: string
   readonly check: Check

@@ -61,7 +61,7 @@ export class Watch {
   readonly #dead: string
   readonly #answers: Answer[] = []
   readonly #revoked: Revoked[] = []
-  /** Revoked tokens that were accepted although nobody could say any more that he did not know. */
+  /** Revoked tokens that were accepted after the bound. */
   readonly #violations: string[] = []
   readonly #pending = new Set<Promise<void>>()
   #isStopping = false
@@ -95,7 +95,7 @@ export class Watch {
 
     expect(this.#violations, 'revoked tokens were accepted').toEqual([])
     expect(await this.#findMissing(), 'acknowledged revocations have no row').toEqual([])
-    expect(this.#findUnexpected(), 'answers that nobody promised').toEqual([])
+    expect(this.#findUnexpected(), 'answers that were not promised').toEqual([])
     expect(this.#findLate(), 'answers that came too late').toEqual([])
     expect(this.#revoked.length, 'revocations that were acknowledged').toBeGreaterThan(0)
   }
