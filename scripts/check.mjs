@@ -16,6 +16,7 @@ const promises = [
   ['nothing is dead or undeclared', 'check:dead-code'],
   ['every root field says who may call it', 'check:schema'],
   ['every requirement names its tests', 'check:requirements'],
+  ['the words are spelt right', 'check:spelling'],
   ['the files are formatted', 'format:check'],
   ['the lock file works on every platform', 'check:lock'],
 ]
