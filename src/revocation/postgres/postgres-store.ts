@@ -169,10 +169,10 @@ export class PostgresRevocationStore implements RevocationStore {
   async revokeWithin(
     manager: EntityManager,
     request: RevocationRequest,
-    { always = false }: { always?: boolean } = {},
+    options: { always?: boolean } = {},
   ): Promise<RevocationOutcome> {
     await joinTransaction(manager)
-    return this.#writer.revokeWithin(manager, request, { always })
+    return this.#writer.revokeWithin(manager, request, { always: options.always ?? false })
   }
 
   /** Until your transaction ends no token can be issued, and no cut-off made, for the target. */
