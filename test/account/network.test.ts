@@ -8,6 +8,7 @@ describe('one that fails is counted as', () => {
     ['the same written as one of IPv6', '::ffff:192.0.2.7', '192.0.2.7'],
     ['the same in hexadecimal', '::FFFF:c000:207', '192.0.2.7'],
     ['the same without short forms', '0:0:0:0:0:ffff:192.0.2.7', '192.0.2.7'],
+    ['the deprecated form of the same', '::192.0.2.7', '192.0.2.7'],
     ['the first half of an address of IPv6', '2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
     ['the same of a neighbour in its network', '2001:DB8:1:2:ffff::1', '2001:db8:1:2::/64'],
     ['another network', '2001:db8:1:3::1', '2001:db8:1:3::/64'],

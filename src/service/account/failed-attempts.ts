@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
+import ipaddr from 'ipaddr.js'
 import type { DataSource, EntityManager } from 'typeorm'
 import { createBatched } from '../../lib/batch.ts'
 import { read } from '../../database/read.ts'
@@ -188,15 +189,8 @@ function hash(parts: ReadonlyArray<string | null>): string {
 export function networkOf(text: string): string {
   const address = text.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1')
   if (!isIPv6(address)) return address
-  const canonical = new URL(`http://[${address.replace(/%.*$/, '')}]`).hostname.slice(1, -1)
-
-  const [, high, low] = /^::ffff:([\da-f]+):([\da-f]+)$/.exec(canonical) ?? []
-  if (high !== undefined && low !== undefined) {
-    const bits = parseInt(high, 16) * 0x10000 + parseInt(low, 16)
-    return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 0xff).join('.')
-  }
-
-  const [before = [], after] = canonical.split('::').map((part) => part.split(':').filter(Boolean))
-  const zeros = Array.from({ length: after ? 8 - before.length - after.length : 0 }, () => '0')
-  return `${[...before, ...zeros, ...(after ?? [])].slice(0, 4).join(':')}::/64`
+  const parsed = ipaddr.process(address.replace(/%.*$/, ''))
+  if (parsed instanceof ipaddr.IPv4) return parsed.toString()
+  const firstHalf = parsed.parts.slice(0, 4).map((part) => part.toString(16))
+  return `${firstHalf.join(':')}::/64`
 }
