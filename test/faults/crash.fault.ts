@@ -62,15 +62,19 @@ describe('F07: PostgreSQL is killed when a revocation has been answered', () => 
     'the revocation is there afterwards, fifty times',
     async ({ pair, cluster }) => {
       const revoked: string[] = []
+      let lastAt = 0
       for (let time = 0; time < 50; time += 1) {
         const { text } = pair.mintToken()
         const node = time % 2
         await until(async () => (await pair.revokeToken(node, text)) === 'ACCEPTED')
+        lastAt = performance.now()
         await cluster.kill()
         revoked.push(text)
         await cluster.start()
       }
 
+      // The crash swallowed the last hint: the other replica may be as far behind as the bound.
+      if (pair.check === 'replica') await sleep(lastAt + STALENESS_MS - performance.now())
       for (const node of [0, 1]) {
         await until(async () => (await pair.whoAmI(node, pair.mintToken().text)) === 'ACCEPTED')
         const outcomes = await Promise.all(revoked.map(async (token) => pair.whoAmI(node, token)))
