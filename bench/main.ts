@@ -1,8 +1,8 @@
 /** The benchmark: what it needs, the scenarios one after the other, and what came of them. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bench, Filled, Lineup, Section } from './bench.ts'
-import { describeMachine } from './machine.ts'
 import { callTogether } from './lineup.ts'
+import { describeMachine } from './machine.ts'
 import { USAGE, readOptions } from './options.ts'
 import type { Options, ScenarioId } from './options.ts'
 import { openPostgres } from './postgres.ts'
@@ -11,8 +11,6 @@ import { openRedis } from './redis-server.ts'
 import type { Redis } from './redis-server.ts'
 import { writeReport } from './report.ts'
 import { Load } from './runner.ts'
-import { closeAllScopes, refuseScopes, withScope } from './scope.ts'
-import type { Scope } from './scope.ts'
 import { measureLive } from './scenarios/live.ts'
 import { measureLogouts } from './scenarios/logouts.ts'
 import { createFilled, measureWithManyEntries } from './scenarios/many-entries.ts'
@@ -26,6 +24,8 @@ import {
   measureOneField,
   measureWithRevoked,
 } from './scenarios/throughput.ts'
+import { closeAllScopes, refuseScopes, withScope } from './scope.ts'
+import type { Scope } from './scope.ts'
 
 /** The whole run ends by itself, whatever hangs. */
 const RUN_LIMIT_MS = 45 * 60_000

@@ -1,5 +1,5 @@
-import { callOut } from './lib/call-out.ts'
 import type { Revocation, RevocationScope } from './contract.ts'
+import { callOut } from './lib/call-out.ts'
 
 /** What is worth a line in the security log: who, what, about whom. Never a token, a password or a secret. */
 export interface SecurityEvent {

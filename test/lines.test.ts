@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { RateLimitedError, RevocationUnavailableError } from '../src/errors.ts'
 import { createLines } from '../src/database/lines.ts'
+import { RateLimitedError, RevocationUnavailableError } from '../src/errors.ts'
 import { createGate } from './support/gate.ts'
 
 describe('lines', () => {

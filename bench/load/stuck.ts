@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { createDeferred } from '../deferred.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws'
 import { WebSocket } from 'ws'
+import { createDeferred } from '../deferred.ts'
 import type { StuckParty } from './live-plan.ts'
 
 const PING_BYTES = 32 * 1024

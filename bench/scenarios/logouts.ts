@@ -1,7 +1,7 @@
-/** (f): logouts a second on the real service, against pgbench with the statements of a logout. */
-import type { StatementCount } from '../contestants/serve.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import type { Bench, Section, Table } from '../bench.ts'
+/** (f): logouts a second on the real service, against pgbench with the statements of a logout. */
+import type { StatementCount } from '../contestants/serve.ts'
 import { createOurDatabase, settle } from '../fill.ts'
 import { formatCount, formatMs, formatRatio, formatSpread } from '../format.ts'
 import type { JobResult, Plan } from '../load/plan.ts'

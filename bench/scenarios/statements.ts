@@ -1,8 +1,8 @@
 /** (h): how many statements PostgreSQL gets. */
 import type { Bench, Lineup, Section } from '../bench.ts'
+import type { StatementCount } from '../contestants/serve.ts'
 import { formatCount } from '../format.ts'
 import { planValid } from '../plans.ts'
-import type { StatementCount } from '../contestants/serve.ts'
 import type { Runner } from '../runner.ts'
 import { describeWrong } from './throughput.ts'
 

@@ -1,3 +1,4 @@
+import type { Revocation } from '../contract.ts'
 import {
   ReauthenticationRequiredError,
   RoleRequiredError,
@@ -7,7 +8,6 @@ import {
   TokenRevokedError,
 } from '../errors.ts'
 import type { RevocationCheck } from '../revocation/check.ts'
-import type { Revocation } from '../contract.ts'
 import type { SecurityLog } from '../security-event.ts'
 import { readBearerToken } from '../token/bearer.ts'
 import type { Token } from '../token/claims.ts'

@@ -1,6 +1,6 @@
 import type { OperationDefinitionNode } from 'graphql'
-import { awaitOut } from '../lib/call-out.ts'
 import type { Authentication } from '../caller/authentication.ts'
+import { awaitOut } from '../lib/call-out.ts'
 
 /** What ends the sources of events that one caller's operations were given. */
 const endings = new WeakMap<Authentication, Set<Ending>>()

@@ -7,9 +7,9 @@ import type {
   GraphQLObjectType,
   GraphQLSchema,
 } from 'graphql'
-import { Declarations } from './declaration.ts'
 import { DEMAND, isDemand } from '../caller/demand.ts'
 import type { Demand } from '../caller/demand.ts'
+import { Declarations } from './declaration.ts'
 import { guardField, isGuard, unguardField } from './guard.ts'
 import type { Root } from './guard.ts'
 

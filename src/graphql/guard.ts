@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultFieldResolver } from 'graphql'
 import type { GraphQLFieldConfig, GraphQLFieldResolver } from 'graphql'
-import { RevocationUnavailableError, TokenExpiredError, TokenRevokedError } from '../errors.ts'
-import { admitSource, endAdmitted, isSource } from './admitted-sources.ts'
 import type { Authentication, Caller } from '../caller/authentication.ts'
-import { keepPrivate } from './cache-hint.ts'
 import { DEMAND, isSameDemand } from '../caller/demand.ts'
 import type { Demand } from '../caller/demand.ts'
+import { RevocationUnavailableError, TokenExpiredError, TokenRevokedError } from '../errors.ts'
+import { admitSource, endAdmitted, isSource } from './admitted-sources.ts'
+import { keepPrivate } from './cache-hint.ts'
 
 /** What `@auth` needs of a GraphQL context. */
 export interface AuthContext {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { callOut } from '../lib/call-out.ts'
-import type { PortcullisError } from '../errors.ts'
 import type { Revocation } from '../contract.ts'
+import type { PortcullisError } from '../errors.ts'
+import { callOut } from '../lib/call-out.ts'
 import type { Token } from '../token/claims.ts'
 
 /** A WebSocket carries any number of operations, an event stream one. */

@@ -1,9 +1,9 @@
+import type { Revocation } from '../contract.ts'
+import { RevocationUnavailableError } from '../errors.ts'
 import { createBatched } from '../lib/batch.ts'
 import type { BatchOptions } from '../lib/batch.ts'
-import { RevocationUnavailableError } from '../errors.ts'
 import { within } from '../lib/time-limit.ts'
 import type { Token } from '../token/claims.ts'
-import type { Revocation } from '../contract.ts'
 import type { RevocationStore } from './ports.ts'
 
 /** Asks whether a token is revoked; the answer is never older than the question. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
-import type { Token } from '../token/claims.ts'
 import type { Revocation } from '../contract.ts'
+import type { Token } from '../token/claims.ts'
 import type { RevocationTarget } from './revocation.ts'
 
 /**

@@ -1,5 +1,5 @@
-import type { Token } from '../token/claims.ts'
 import type { Revocation, RevocationScope } from '../contract.ts'
+import type { Token } from '../token/claims.ts'
 import type { RevocationTarget } from './revocation.ts'
 
 /** A request to revoke. */

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino, stdTimeFunctions } from 'pino'
 import type { Logger } from 'pino'
+import { StartError } from '../lib/start-error.ts'
 import { openLineOutput } from './line-output.ts'
 import type { Service } from './service.ts'
 import { readSettings } from './settings.ts'
 import type { Settings } from './settings.ts'
 import { stopAll, stopOnSignals } from './shutdown.ts'
 import type { Part } from './shutdown.ts'
-import { StartError } from '../lib/start-error.ts'
 
 /** How long a start that failed may take to stop what it had started, in milliseconds. */
 const MAX_CLEAN_UP_MS = 10_000

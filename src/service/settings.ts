@@ -1,11 +1,11 @@
 import { z } from 'zod'
+import type { ReauthenticationRules } from '../caller/demand.ts'
+import { DateTime } from '../graphql/date-time.ts'
+import { StartError } from '../lib/start-error.ts'
 import type { AttemptLimits } from './account/failed-attempts.ts'
 import { findOriginFault } from './browser-origin.ts'
 import { findUrlFault } from './database-url.ts'
-import { DateTime } from '../graphql/date-time.ts'
-import type { ReauthenticationRules } from '../caller/demand.ts'
 import { readKeys } from './key-settings.ts'
-import { StartError } from '../lib/start-error.ts'
 
 /** How the service runs. Read once, at the start; everything else is given what it needs. */
 export interface Settings {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { checkNewPassword, hashPassword, isPassword } from '../../src/service/account/password.ts'
 import { BadInputError } from '../../src/errors.ts'
+import { checkNewPassword, hashPassword, isPassword } from '../../src/service/account/password.ts'
 import { errorOf } from '../token/forge.ts'
 
 function faultOf(password: string): unknown {

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { migrate } from '../../src/service/database/migrate.ts'
 import { StartError } from '../../src/lib/start-error.ts'
-import { errorOf } from '../token/forge.ts'
+import { migrate } from '../../src/service/database/migrate.ts'
 import type { TestDatabase } from '../support/database.ts'
 import { login, passwordOf, refresh, register, whoAmI } from '../support/people.ts'
 import { startService } from '../support/service.ts'
 import type { TestService, TestServiceOptions } from '../support/service.ts'
+import { errorOf } from '../token/forge.ts'
 
 const { serverUrl, template } = inject('postgres')
 

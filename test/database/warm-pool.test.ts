@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { createDataSource } from '../../src/service/database/data-source.ts'
 import { poolOf } from '../../src/database/pool.ts'
+import { createDataSource } from '../../src/service/database/data-source.ts'
 import { warmPool } from '../../src/service/database/warm-pool.ts'
 import { createDatabase } from '../support/database.ts'
 import { startService } from '../support/service.ts'

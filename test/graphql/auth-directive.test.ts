@@ -3,7 +3,6 @@ import type { IResolvers } from '@graphql-tools/utils'
 import { buildSchema, extendSchema, graphql, parse, subscribe } from 'graphql'
 import type { ExecutionResult, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema } from 'graphql'
 import { describe, expect, it, vi } from 'vitest'
-import { createServiceSchema } from '../../src/service/graphql/schema.ts'
 import {
   MemoryRevocationStore,
   applyAuthDirective,
@@ -13,6 +12,7 @@ import {
   listUndeclaredRootFields,
 } from '../../src/index.ts'
 import type { AuthContext, Portcullis } from '../../src/index.ts'
+import { createServiceSchema } from '../../src/service/graphql/schema.ts'
 
 const LIFETIME_SECONDS = 900
 

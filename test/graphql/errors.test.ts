@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import * as domain from '../../src/errors.ts'
 import type { Revocation } from '../../src/contract.ts'
+import * as domain from '../../src/errors.ts'
 import {
   expiredTokenOf,
   forgedTokenOf,

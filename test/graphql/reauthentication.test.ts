@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { replaceClock } from '../support/database-clock.ts'
+import { createDatabase } from '../support/database.ts'
 import {
   claimsOf,
   forgedTokenOf,
@@ -10,8 +12,6 @@ import {
   whoAmI,
 } from '../support/people.ts'
 import type { SignIn } from '../support/people.ts'
-import { createDatabase } from '../support/database.ts'
-import { replaceClock } from '../support/database-clock.ts'
 import { startService } from '../support/service.ts'
 import type { GraphQLAnswer, TestService } from '../support/service.ts'
 

@@ -1,8 +1,8 @@
 import { buildSchema } from 'graphql'
 import type { GraphQLEnumType, GraphQLField, GraphQLObjectType } from 'graphql'
 import { describe, expect, it } from 'vitest'
-import { authTypeDefs, revocationTypeDefs } from '../../src/index.ts'
 import { serviceTypeDefs } from '../../src/graphql/type-defs.ts'
+import { authTypeDefs, revocationTypeDefs } from '../../src/index.ts'
 
 const schema = buildSchema([authTypeDefs, revocationTypeDefs, ...serviceTypeDefs].join('\n'))
 

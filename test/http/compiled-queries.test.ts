@@ -4,13 +4,13 @@ import fc from 'fast-check'
 import type { GraphQLFormattedError } from 'graphql'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { AuthContext } from '../../src/graphql/auth-directive.ts'
+import { createPortcullis } from '../../src/portcullis.ts'
+import { MemoryRevocationStore } from '../../src/revocation/memory/memory-store.ts'
+import { createKeyRing } from '../../src/token/keys.ts'
 import {
   CompiledQueries,
   createCompiledQueries,
 } from '../../src/transport/apollo/compiled-queries.ts'
-import { createPortcullis } from '../../src/portcullis.ts'
-import { MemoryRevocationStore } from '../../src/revocation/memory/memory-store.ts'
-import { createKeyRing } from '../../src/token/keys.ts'
 import { SECRET } from '../support/service.ts'
 
 const store = new MemoryRevocationStore()

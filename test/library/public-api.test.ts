@@ -3,9 +3,9 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as client from '../../src/client/client.ts'
 import * as clientCore from '../../src/client/core.ts'
-import * as fastLane from '../../src/transport/fast-lane/apollo-lane.ts'
 import * as portcullis from '../../src/index.ts'
 import type { Revocation } from '../../src/index.ts'
+import * as fastLane from '../../src/transport/fast-lane/apollo-lane.ts'
 
 /** What a release may add to and never take from. */
 const RELEASED_NAMES = [

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { findRevoking, isRevokedBy } from '../../src/revocation/revocation.ts'
 import type { Revocation } from '../../src/contract.ts'
+import { findRevoking, isRevokedBy } from '../../src/revocation/revocation.ts'
 import type { Token } from '../../src/token/claims.ts'
 import { makeToken } from './make-token.ts'
 

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Revocation } from '../../src/contract.ts'
-import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type {
   EventCursor,
   JournalExtract,
@@ -13,6 +12,7 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from '../../src/revocation/ports.ts'
+import type { RevocationTarget } from '../../src/revocation/revocation.ts'
 import type { Token } from '../../src/token/claims.ts'
 import { makeToken } from './make-token.ts'
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { EntityManager } from 'typeorm'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { readAccountGrant } from '../../src/service/account/account-rows.ts'
 import { runTransaction } from '../../src/database/transaction.ts'
 import {
   AccountSuspendedError,
@@ -10,6 +9,7 @@ import {
   TokenInvalidError,
 } from '../../src/errors.ts'
 import type { RevocationTarget } from '../../src/revocation/revocation.ts'
+import { readAccountGrant } from '../../src/service/account/account-rows.ts'
 import type { IssuedTokens } from '../../src/service/session/sessions.ts'
 import type { Token } from '../../src/token/claims.ts'
 import { replaceClock } from '../support/database-clock.ts'

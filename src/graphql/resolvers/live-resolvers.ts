@@ -1,7 +1,8 @@
 import type { IResolvers } from '@graphql-tools/utils'
-import { Signal } from '../../lib/signal.ts'
-import { callOut } from '../../lib/call-out.ts'
+import { ADMIN } from '../../caller/demand.ts'
 import { RevocationUnavailableError } from '../../errors.ts'
+import { callOut } from '../../lib/call-out.ts'
+import { Signal } from '../../lib/signal.ts'
 import { LiveOperation } from '../../live/live-connection.ts'
 import type { LiveConnection } from '../../live/live-connection.ts'
 import { countByKind } from '../../live/live-connections.ts'
@@ -18,13 +19,12 @@ import type {
   RevocationStore,
 } from '../../revocation/ports.ts'
 import type { AuthContext } from '../auth-directive.ts'
-import { DEFAULT_PAGE, connectionResolvers, createConnection, readPage } from '../pagination.ts'
-import type { Connection, CursorForm, PageArgs } from '../pagination.ts'
-import { ADMIN } from '../../caller/demand.ts'
 import { formatEventCursor, readPlace } from '../event-cursor.ts'
 import { createEventSource } from '../event-source.ts'
-import { countItems, refuseExcess } from '../item-budget.ts'
 import { readName } from '../input.ts'
+import { countItems, refuseExcess } from '../item-budget.ts'
+import { DEFAULT_PAGE, connectionResolvers, createConnection, readPage } from '../pagination.ts'
+import type { Connection, CursorForm, PageArgs } from '../pagination.ts'
 import { readFilter } from './revocation-resolvers.ts'
 
 /** What a subscription of ours needs of its context. */

@@ -1,7 +1,11 @@
 import type { IResolvers } from '@graphql-tools/utils'
+import { isAdmin } from '../../caller/authentication.ts'
+import type { Authentication } from '../../caller/authentication.ts'
+import { ADMIN, USER, demandRecent } from '../../caller/demand.ts'
+import type { Demand, ReauthenticationRules, TokenState } from '../../caller/demand.ts'
+import type { Revocation } from '../../contract.ts'
 import { BadInputError } from '../../errors.ts'
 import type { RevocationCheck } from '../../revocation/check.ts'
-import type { Revocation } from '../../contract.ts'
 import type {
   RevocationCursor,
   RevocationEvent,
@@ -15,16 +19,12 @@ import type { SecurityLog } from '../../security-event.ts'
 import { readPastedToken } from '../../token/bearer.ts'
 import type { IdentifiedToken, TokenVerifier } from '../../token/verifier.ts'
 import type { AuthContext } from '../auth-directive.ts'
-import { isAdmin } from '../../caller/authentication.ts'
-import type { Authentication } from '../../caller/authentication.ts'
+import { DateTime } from '../date-time.ts'
+import { eventCursor } from '../event-cursor.ts'
+import { createUnknownIdError, isId, readId, readName, readNote, readReason } from '../input.ts'
+import { countItems, refuseExcess } from '../item-budget.ts'
 import { DEFAULT_PAGE, connectionResolvers, createConnection, readPage } from '../pagination.ts'
 import type { Connection, CursorForm, PageArgs } from '../pagination.ts'
-import { DateTime } from '../date-time.ts'
-import { ADMIN, USER, demandRecent } from '../../caller/demand.ts'
-import type { Demand, ReauthenticationRules, TokenState } from '../../caller/demand.ts'
-import { eventCursor } from '../event-cursor.ts'
-import { countItems, refuseExcess } from '../item-budget.ts'
-import { createUnknownIdError, isId, readId, readName, readNote, readReason } from '../input.ts'
 
 /** The parts that the resolvers call, and what only the owner of the accounts knows. */
 export interface RevocationResolverOptions {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { TakeEntry } from './copied-entries.ts'
+import type { Revocation } from '../../contract.ts'
 import { keyOfEntry, toWords } from '../key.ts'
 import { reachOf } from '../revocation.ts'
-import type { Revocation } from '../../contract.ts'
+import type { TakeEntry } from './copied-entries.ts'
 
 /** What a node tells the others of an entry: as much as a replica keeps. */
 export interface Hint {

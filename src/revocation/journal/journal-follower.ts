@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource } from 'typeorm'
-import { Signal } from '../../lib/signal.ts'
+import type { Revocation } from '../../contract.ts'
 import { assertUsable } from '../../database/pool.ts'
 import type { ServerIdentity } from '../../database/server-identity.ts'
+import { Signal } from '../../lib/signal.ts'
+import type { JournalWatcher } from '../ports.ts'
+import { StoreClock } from '../store-clock.ts'
 import type { TakeEntry } from './copied-entries.ts'
 import { HintSender, hintOf, takeHints } from './hint.ts'
 import { HintedEntries } from './hinted-entries.ts'
@@ -11,9 +14,6 @@ import { JournalFeed } from './journal-feed.ts'
 import type { JournalLine, JournalPosition } from './journal-feed.ts'
 import { msSince, takeMoment } from './moment.ts'
 import type { Moment } from './moment.ts'
-import type { Revocation } from '../../contract.ts'
-import { StoreClock } from '../store-clock.ts'
-import type { JournalWatcher } from '../ports.ts'
 
 /** How far behind a node may be, and who hears of its faults. */
 export interface JournalFollowerOptions {

@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import type { Revocation } from '../../contract.ts'
 import type { Token } from '../../token/claims.ts'
 import { EVERYONE_KEY, digestKey, keyOfTarget, keysOfToken, subjectKey } from '../key.ts'
 import type { RevocationKey } from '../key.ts'
-import { DEFAULT_TOKEN_LIFETIME_SECONDS, FORGET_AFTER_SECONDS, forgetAt } from '../retention.ts'
-import { findRevoking } from '../revocation.ts'
-import type { Revocation } from '../../contract.ts'
 import type {
   EventCursor,
   JournalExtract,
@@ -21,6 +19,8 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from '../ports.ts'
+import { DEFAULT_TOKEN_LIFETIME_SECONDS, FORGET_AFTER_SECONDS, forgetAt } from '../retention.ts'
+import { findRevoking } from '../revocation.ts'
 import { spellingsOf } from '../spelling.ts'
 
 /** How long entries and journal are kept, and by which clock. */

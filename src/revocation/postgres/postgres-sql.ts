@@ -1,7 +1,7 @@
 /** Every statement of the PostgreSQL store. */
 import { EMPTY_SNAPSHOT } from '../journal/journal-place.ts'
-import { columns, eventColumns, isOfThisCount, revocationOfEvent } from '../tables/columns.ts'
 import { FORGET_AFTER_SECONDS } from '../retention.ts'
+import { columns, eventColumns, isOfThisCount, revocationOfEvent } from '../tables/columns.ts'
 
 /** One row at least, for the clock; `key` is null in a row that is no entry. */
 export const findByKeys = {

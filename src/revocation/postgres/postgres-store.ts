@@ -1,4 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm'
+import type { Revocation } from '../../contract.ts'
 import type { PreparedStatement } from '../../database/access.ts'
 import { ReadOnlyError, assertUsable } from '../../database/pool.ts'
 import { read } from '../../database/read.ts'
@@ -16,16 +17,6 @@ import {
 import type { SnapshotPlace } from '../journal/journal-place.ts'
 import { digestKey, keysOfToken } from '../key.ts'
 import type { RevocationKey } from '../key.ts'
-import { PostgresWriter } from './postgres-writer.ts'
-import type { CutOffTarget, SessionKeeper } from './postgres-writer.ts'
-import type { RevocationReplica } from '../replica/replica.ts'
-import { DEFAULT_TOKEN_LIFETIME_SECONDS } from '../retention.ts'
-import { findRevoking } from '../revocation.ts'
-import type { Revocation } from '../../contract.ts'
-import { spellingsOf } from '../spelling.ts'
-import * as sql from './postgres-sql.ts'
-import type { StoreClock } from '../store-clock.ts'
-import { assertColumnNames, nameTables } from '../tables/table-names.ts'
 import type {
   EventCursor,
   JournalExtract,
@@ -42,6 +33,15 @@ import type {
   RevocationRequest,
   RevocationStore,
 } from '../ports.ts'
+import type { RevocationReplica } from '../replica/replica.ts'
+import { DEFAULT_TOKEN_LIFETIME_SECONDS } from '../retention.ts'
+import { findRevoking } from '../revocation.ts'
+import { spellingsOf } from '../spelling.ts'
+import type { StoreClock } from '../store-clock.ts'
+import { assertColumnNames, nameTables } from '../tables/table-names.ts'
+import * as sql from './postgres-sql.ts'
+import { PostgresWriter } from './postgres-writer.ts'
+import type { CutOffTarget, SessionKeeper } from './postgres-writer.ts'
 
 /** How long a check may take, in milliseconds, the wait for a connection included. */
 const DEFAULT_CHECK_TIMEOUT_MS = 400

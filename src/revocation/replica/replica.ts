@@ -4,8 +4,8 @@ import type { Token } from '../../token/claims.ts'
 import { JournalFollower } from '../journal/journal-follower.ts'
 import type { JournalFollowerOptions } from '../journal/journal-follower.ts'
 import { keysOfToken, toWords } from '../key.ts'
-import { ReplicaTable } from './replica-table.ts'
 import { issuedAtMs } from '../revocation.ts'
+import { ReplicaTable } from './replica-table.ts'
 
 /** What a replica says of itself. */
 export interface ReplicaState {

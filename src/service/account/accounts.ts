@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
-import { createBatched } from '../../lib/batch.ts'
+import type { Revocation } from '../../contract.ts'
 import { read } from '../../database/read.ts'
 import { runTransaction } from '../../database/transaction.ts'
 import { BadInputError, InvalidCredentialsError } from '../../errors.ts'
+import { createBatched } from '../../lib/batch.ts'
 import type { PostgresRevocationStore } from '../../revocation/postgres/postgres-store.ts'
-import type { Revocation } from '../../contract.ts'
 import type { Device, IssuedTokens, ReadGrant, Sessions } from '../session/sessions.ts'
 import {
   deletePasswordReset,

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import type { DataSource, EntityManager } from 'typeorm'
-import { createBatched } from '../../lib/batch.ts'
 import { read } from '../../database/read.ts'
 import { runTransaction } from '../../database/transaction.ts'
 import { RateLimitedError } from '../../errors.ts'
+import { createBatched } from '../../lib/batch.ts'
 
 /** How many failures are allowed, and for how long they count. */
 export interface AttemptLimits {

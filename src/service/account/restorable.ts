@@ -1,5 +1,5 @@
-import { BadInputError } from '../../errors.ts'
 import type { Revocation } from '../../contract.ts'
+import { BadInputError } from '../../errors.ts'
 import type { Accounts } from './accounts.ts'
 
 /** Undoing must not give tokens to a suspended person, nor roles that were taken away. */

@@ -1,14 +1,11 @@
+import type { Client } from 'pg'
 import { DataSource } from 'typeorm'
 import type { DataSourceOptions } from 'typeorm'
-import type { Client } from 'pg'
 import { Revocation1763769600000 } from '../../../migrations/1763769600000-revocation.ts'
 import { AccountsAndSessions1763769600001 } from '../../../migrations/1763769600001-accounts-and-sessions.ts'
 import { SessionCutOff1764288000001 } from '../../../migrations/1764288000001-session-cut-off.ts'
 import { Installation1764288000030 } from '../../../migrations/1764288000030-installation.ts'
 import { PasswordReset1764288000031 } from '../../../migrations/1764288000031-password-reset.ts'
-import { AccountEntity, FailedAttemptEntity, PasswordResetEntity } from '../account/entities.ts'
-import { RevocationEntity, RevocationEventEntity } from '../../revocation/tables/entities.ts'
-import { RefreshTokenEntity, SessionCutOffEntity, SessionEntity } from '../session/entities.ts'
 import type { Access } from '../../database/access.ts'
 import {
   SERVING,
@@ -17,8 +14,11 @@ import {
   setUpTransaction,
 } from '../../database/connection-settings.ts'
 import type { Limits } from '../../database/connection-settings.ts'
-import { InstallationEntity } from './installation.ts'
 import { refuseStandby } from '../../database/pool.ts'
+import { RevocationEntity, RevocationEventEntity } from '../../revocation/tables/entities.ts'
+import { AccountEntity, FailedAttemptEntity, PasswordResetEntity } from '../account/entities.ts'
+import { RefreshTokenEntity, SessionCutOffEntity, SessionEntity } from '../session/entities.ts'
+import { InstallationEntity } from './installation.ts'
 import { countKept } from './warm-pool.ts'
 
 type Verify = (client: Client, done: (error?: Error) => void) => void

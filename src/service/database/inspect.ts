@@ -1,7 +1,7 @@
 import type { Client } from 'pg'
+import { askAll } from '../../database/pool.ts'
 import { StartError } from '../../lib/start-error.ts'
 import { connect, describeFailure, describeUrl } from './connect.ts'
-import { askAll } from '../../database/pool.ts'
 import { assertOwnConnections } from './pooler.ts'
 
 /** How the service is told to use a database. */

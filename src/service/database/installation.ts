@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { EntitySchema } from 'typeorm'
 import type { DataSource, EntityManager } from 'typeorm'
-import type { Installation } from '../../token/claims.ts'
-import { StartError } from '../../lib/start-error.ts'
 import { runTransaction } from '../../database/transaction.ts'
+import { StartError } from '../../lib/start-error.ts'
+import type { Installation } from '../../token/claims.ts'
 
 /** The SQLSTATE of what a role may not do. */
 const INSUFFICIENT_PRIVILEGE = '42501'

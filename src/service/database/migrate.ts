@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DataSource, QueryRunner } from 'typeorm'
+import { begin } from '../../database/transaction.ts'
 import { StartError } from '../../lib/start-error.ts'
 import { describeFailure, describeUrl, reasonOf } from './connect.ts'
 import { createDataSource } from './data-source.ts'
 import { inspect } from './inspect.ts'
-import { begin } from '../../database/transaction.ts'
 
 /** Any number that nothing else in the database locks. */
 const MIGRATION_LOCK = 7_065_711_629_303

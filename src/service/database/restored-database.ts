@@ -1,10 +1,10 @@
 import type { Logger } from 'pino'
 import type { DataSource } from 'typeorm'
+import type { Revocation } from '../../contract.ts'
 import { runTransaction } from '../../database/transaction.ts'
+import { StartError } from '../../lib/start-error.ts'
 import * as sql from '../../revocation/postgres/postgres-sql.ts'
 import type { PostgresRevocationStore } from '../../revocation/postgres/postgres-store.ts'
-import type { Revocation } from '../../contract.ts'
-import { StartError } from '../../lib/start-error.ts'
 
 /** What a start does about a database that may be a restored backup. */
 export interface RestoredDatabaseOptions {

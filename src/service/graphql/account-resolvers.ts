@@ -1,7 +1,6 @@
 import type { IResolvers } from '@graphql-tools/utils'
-import type { Accounts } from '../account/accounts.ts'
-import { isEmailTaken } from '../account/email.ts'
-import type { Account, Role } from '../account/entities.ts'
+import { ADMIN, USER, demandRecent } from '../../caller/demand.ts'
+import type { ReauthenticationRules } from '../../caller/demand.ts'
 import {
   AccountSuspendedError,
   BadInputError,
@@ -10,14 +9,15 @@ import {
   RateLimitedError,
   TokenInvalidError,
 } from '../../errors.ts'
-import type { PasswordResets } from '../account/password-resets.ts'
+import { readDevice, readId, readNote, readReason } from '../../graphql/input.ts'
 import type { SecurityLog } from '../../security-event.ts'
+import type { Accounts } from '../account/accounts.ts'
+import { isEmailTaken } from '../account/email.ts'
+import type { Account, Role } from '../account/entities.ts'
+import type { PasswordResets } from '../account/password-resets.ts'
 import type { IssuedTokens, Sessions } from '../session/sessions.ts'
 import { readDeviceOf } from './context.ts'
 import type { ServiceContext } from './context.ts'
-import { ADMIN, USER, demandRecent } from '../../caller/demand.ts'
-import type { ReauthenticationRules } from '../../caller/demand.ts'
-import { readDevice, readId, readNote, readReason } from '../../graphql/input.ts'
 import { toAuthPayload } from './session-resolvers.ts'
 
 export interface AccountResolverOptions {

@@ -1,5 +1,5 @@
-import type { Device } from '../session/sessions.ts'
 import type { AuthContext } from '../../graphql/auth-directive.ts'
+import type { Device } from '../session/sessions.ts'
 
 /** One request of our own service. */
 export interface ServiceContext extends AuthContext {

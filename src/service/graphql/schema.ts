@@ -1,12 +1,12 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import type { GraphQLSchema } from 'graphql'
+import { listUndeclaredRootFields } from '../../graphql/auth-directive.ts'
+import { serviceTypeDefs } from '../../graphql/type-defs.ts'
 import type { Portcullis } from '../../portcullis.ts'
 import { createAccountResolvers } from './account-resolvers.ts'
 import type { AccountResolverOptions } from './account-resolvers.ts'
-import { listUndeclaredRootFields } from '../../graphql/auth-directive.ts'
 import { createSessionResolvers } from './session-resolvers.ts'
 import type { SessionResolverOptions } from './session-resolvers.ts'
-import { serviceTypeDefs } from '../../graphql/type-defs.ts'
 
 export interface ServiceSchemaOptions
   extends AccountResolverOptions, Omit<SessionResolverOptions, 'revocations'> {

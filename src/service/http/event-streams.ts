@@ -7,8 +7,8 @@ import {
   MAX_DOCUMENT_CHARACTERS,
   MAX_DOCUMENT_TOKENS,
 } from '../../transport/apollo/document-limits.ts'
-import { logFault } from './http-errors.ts'
 import type { EventStreamHandlerOptions } from '../../transport/live/graphql-sse.ts'
+import { logFault } from './http-errors.ts'
 
 /**
  * Whether a client wants its answer as server-sent events. Some (urql) accept them beside JSON whatever they ask: they get

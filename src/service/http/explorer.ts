@@ -5,7 +5,6 @@ import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** What is served, ready to send. */

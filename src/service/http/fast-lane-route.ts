@@ -1,16 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import type { ServiceContext } from '../graphql/context.ts'
 import { FastLane } from '../../transport/fast-lane/fast-lane.ts'
-import { GRAPHQL_PATH } from './graphql-route.ts'
-import type { GraphQLRoute, GraphQLRouteOptions } from './graphql-route.ts'
-import type { LoadGate } from './load-gate.ts'
-import type { Metrics } from './metrics.ts'
 import {
   readForwardedAddress,
   readRemoteAddress,
   readUserAgent,
 } from '../../transport/request-origin.ts'
+import type { ServiceContext } from '../graphql/context.ts'
+import { GRAPHQL_PATH } from './graphql-route.ts'
+import type { GraphQLRoute, GraphQLRouteOptions } from './graphql-route.ts'
+import type { LoadGate } from './load-gate.ts'
+import type { Metrics } from './metrics.ts'
 
 interface LaneParts extends GraphQLRoute {
   readonly gate: LoadGate

@@ -4,9 +4,9 @@ import type { FastifyRequest } from 'fastify'
 import { GraphQLError } from 'graphql'
 import type { GraphQLSchema } from 'graphql'
 import type { Authentication } from '../../caller/authentication.ts'
-import type { ServiceContext } from '../graphql/context.ts'
 import { VariableCheck } from '../../graphql/variables.ts'
 import { MAX_DOCUMENT_CHARACTERS } from '../../transport/apollo/document-limits.ts'
+import type { ServiceContext } from '../graphql/context.ts'
 import { DocumentTooLongError, RequestError } from './http-errors.ts'
 
 /** How many operations one request may hold: they all run at the same time. */

@@ -10,7 +10,6 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { GraphQLError, NoSchemaIntrospectionCustomRule, OperationTypeNode } from 'graphql'
 import type { GraphQLSchema, ValidationRule } from 'graphql'
 import type { Logger } from 'pino'
-import type { ServiceContext } from '../graphql/context.ts'
 import { createRootFieldLimit } from '../../graphql/root-field-limit.ts'
 import type { LiveConnection } from '../../live/live-connection.ts'
 import type { Portcullis } from '../../portcullis.ts'
@@ -22,24 +21,25 @@ import {
   MAX_VALIDATION_ERRORS,
   createDocumentLimits,
 } from '../../transport/apollo/document-limits.ts'
-import { createEventStreams, wantsEventStream } from './event-streams.ts'
-import { BusyError, RequestError } from './http-errors.ts'
 import type { ResultOptions } from '../../transport/apollo/graphql-answer.ts'
-import { createRequestReader, refuseMalformed } from './graphql-requests.ts'
+import { createErrorGate, createStatusPlugin } from '../../transport/apollo/wire-errors.ts'
 import type { LiveOptions } from '../../transport/live/socket-session.ts'
-import {
-  refuseContentCoding,
-  refuseMalformedHost,
-  refuseUndecodableSearch,
-} from './request-head.ts'
 import {
   readAuthorization,
   readForwardedAddress,
   readRemoteAddress,
   readUserAgent,
 } from '../../transport/request-origin.ts'
+import type { ServiceContext } from '../graphql/context.ts'
+import { createEventStreams, wantsEventStream } from './event-streams.ts'
+import { createRequestReader, refuseMalformed } from './graphql-requests.ts'
+import { BusyError, RequestError } from './http-errors.ts'
+import {
+  refuseContentCoding,
+  refuseMalformedHost,
+  refuseUndecodableSearch,
+} from './request-head.ts'
 import { registerWebSockets } from './web-sockets.ts'
-import { createErrorGate, createStatusPlugin } from '../../transport/apollo/wire-errors.ts'
 
 export interface GraphQLRouteOptions {
   readonly schema: GraphQLSchema

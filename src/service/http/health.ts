@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { RevocationReplica } from '../../revocation/replica/replica.ts'
 import type { RevocationStore } from '../../revocation/ports.ts'
+import type { RevocationReplica } from '../../revocation/replica/replica.ts'
 
 /** Who can say whether this node answers for revocation. */
 export interface HealthOptions {

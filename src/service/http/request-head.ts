@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { RequestError, formatFault, listMethods } from './http-errors.ts'
 import { listHeader } from '../../transport/request-origin.ts'
+import { RequestError, formatFault, listMethods } from './http-errors.ts'
 import { secure } from './security-headers.ts'
 
 /** What has to hold of every request before its path is looked at. */

@@ -1,6 +1,6 @@
 import type { EntityManager } from 'typeorm'
-import type { SessionKeeper } from '../../revocation/postgres/postgres-writer.ts'
 import type { Revocation } from '../../contract.ts'
+import type { SessionKeeper } from '../../revocation/postgres/postgres-writer.ts'
 import { addCutOff, endAtOnce, findPendingCutOff, measureReach } from './cut-off-rows.ts'
 import { isSessionId } from './entities.ts'
 import { isLive } from './session-rows.ts'

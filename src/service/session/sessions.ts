@@ -1,22 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import type { DataSource, EntityManager } from 'typeorm'
-import { createBatched } from '../../lib/batch.ts'
+import type { Revocation } from '../../contract.ts'
+import { createLines } from '../../database/lines.ts'
 import { read } from '../../database/read.ts'
 import { runTransaction } from '../../database/transaction.ts'
 import { BadInputError, InvalidRefreshTokenError, TokenInvalidError } from '../../errors.ts'
-import { createLines } from '../../database/lines.ts'
+import { createBatched } from '../../lib/batch.ts'
 import type { PostgresRevocationStore } from '../../revocation/postgres/postgres-store.ts'
-import type { Revocation } from '../../contract.ts'
 import type { SignedToken, TokenSigner } from '../../token/signer.ts'
 import { isSessionId } from './entities.ts'
 import type { Session } from './entities.ts'
+import { addRefreshToken, replaceRefreshToken, spendRefreshTokens } from './refresh-token-rows.ts'
 import {
   createRefreshToken,
   formatRefreshToken,
   hashRefreshToken,
   parseRefreshToken,
 } from './refresh-token.ts'
-import { addRefreshToken, replaceRefreshToken, spendRefreshTokens } from './refresh-token-rows.ts'
 import {
   REUSE,
   findExcessSessions,

@@ -1,10 +1,10 @@
 import type { BaseContext, GraphQLRequestContextWillSendResponse } from '@apollo/server'
 import { OperationTypeNode, execute } from 'graphql'
 import type { DocumentNode, ExecutionResult, GraphQLSchema } from 'graphql'
-import { findDemands } from '../../graphql/auth-directive.ts'
-import type { AuthContext } from '../../graphql/auth-directive.ts'
 import type { Authentication } from '../../caller/authentication.ts'
 import type { Demand } from '../../caller/demand.ts'
+import { findDemands } from '../../graphql/auth-directive.ts'
+import type { AuthContext } from '../../graphql/auth-directive.ts'
 
 type AnsweredRequest = Pick<
   GraphQLRequestContextWillSendResponse<BaseContext>,

@@ -10,10 +10,10 @@ import type { GraphQLSchema } from 'graphql'
 import { assertProtected } from '../../graphql/auth-directive.ts'
 import type { AuthContext } from '../../graphql/auth-directive.ts'
 import { CompiledQueries, createCompiledQueries } from '../apollo/compiled-queries.ts'
-import { FastLane } from './fast-lane.ts'
-import type { Way } from './fast-lane.ts'
 import type { StatusOptions } from '../apollo/wire-errors.ts'
 import { createStatusPlugin } from '../apollo/wire-errors.ts'
+import { FastLane } from './fast-lane.ts'
+import type { Way } from './fast-lane.ts'
 
 export type { Way } from './fast-lane.ts'
 

@@ -4,10 +4,10 @@ import type { ExecutionResult, GraphQLFormattedError } from 'graphql'
 import type { HandlerOptions, Request } from 'graphql-sse'
 import type { PortcullisError } from '../../errors.ts'
 import type { LiveOperation, Transport } from '../../live/live-connection.ts'
-import { LiveServer, MAX_FAREWELL_MS } from './socket-session.ts'
-import type { LiveOptions, LiveParts, LiveSession } from './socket-session.ts'
 import { readAuthorization } from '../request-origin.ts'
 import type { OriginatingRequest } from '../request-origin.ts'
+import { LiveServer, MAX_FAREWELL_MS } from './socket-session.ts'
+import type { LiveOptions, LiveParts, LiveSession } from './socket-session.ts'
 
 /** What `graphql-sse/lib/use/http`, `…/express` and `…/fastify` hand on of a request. */
 export type EventStreamRequest = Request<OriginatingRequest, EventStreamContext>

@@ -4,9 +4,9 @@ import { CloseCode, MessageType } from 'graphql-ws'
 import type { ServerOptions, SubscribePayload } from 'graphql-ws'
 import { PortcullisError, RevocationUnavailableError } from '../../errors.ts'
 import type { LiveOperation, Transport } from '../../live/live-connection.ts'
+import { readAuthorization } from '../request-origin.ts'
 import { LiveServer, MAX_FAREWELL_MS } from './socket-session.ts'
 import type { LiveOptions, LiveParts, LiveSession } from './socket-session.ts'
-import { readAuthorization } from '../request-origin.ts'
 
 /** How WebSockets are served. */
 export interface WebSocketOptions extends LiveOptions {

@@ -1,9 +1,9 @@
 import { GraphQLError, OperationTypeNode, getOperationAST } from 'graphql'
 import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
+import type { Authentication } from '../../caller/authentication.ts'
 import { TokenExpiredError, TokenInvalidError, TokenRevokedError } from '../../errors.ts'
 import { assertProtected } from '../../graphql/auth-directive.ts'
 import type { AuthContext } from '../../graphql/auth-directive.ts'
-import type { Authentication } from '../../caller/authentication.ts'
 import { VariableCheck } from '../../graphql/variables.ts'
 import { LiveOperation } from '../../live/live-connection.ts'
 import type { LiveConnection, LiveConnectionKind, Transport } from '../../live/live-connection.ts'
@@ -12,10 +12,10 @@ import type { RevocationCheck } from '../../revocation/check.ts'
 import { readBearerToken } from '../../token/bearer.ts'
 import type { Token } from '../../token/claims.ts'
 import type { TokenVerifier } from '../../token/verifier.ts'
-import { LiveDocuments } from './live-documents.ts'
-import type { LiveDocumentsOptions } from './live-documents.ts'
 import { readRemoteAddress, readUserAgent } from '../request-origin.ts'
 import type { OriginatingRequest } from '../request-origin.ts'
+import { LiveDocuments } from './live-documents.ts'
+import type { LiveDocumentsOptions } from './live-documents.ts'
 
 /** The parts of a node that live connections are served with. */
 export interface LiveParts {

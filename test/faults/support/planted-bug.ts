@@ -2,9 +2,9 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Promised } from '../history/check.ts'
+import type { ServerSettings } from './cluster.ts'
 import type { Disturbance } from './disturbances.ts'
 import { LOUD } from './disturbances.ts'
-import type { ServerSettings } from './cluster.ts'
 import type { Check } from './node.ts'
 
 /** A mistake that could be made, and what brings it to light. */

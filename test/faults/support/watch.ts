@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import { ANSWER_MS, STALENESS_MS } from './node.ts'
 import type { Database } from './cluster.ts'
+import { ANSWER_MS, STALENESS_MS } from './node.ts'
 import type { Check } from './node.ts'
 
 /** Two nodes, as far as they are watched. */
