@@ -7,14 +7,6 @@ import { joinTransaction, runTransaction } from '../../database/transaction.ts'
 import { RevocationUnavailableError } from '../../errors.ts'
 import type { Token } from '../../token/claims.ts'
 import { JournalFollower } from '../journal/journal-follower.ts'
-import {
-  EMPTY_SNAPSHOT,
-  formatPlace,
-  isForeign,
-  parsePlace,
-  placeAt,
-} from '../journal/journal-place.ts'
-import type { SnapshotPlace } from '../journal/journal-place.ts'
 import { digestKey, keysOfToken } from '../key.ts'
 import type { RevocationKey } from '../key.ts'
 import type {
@@ -36,9 +28,9 @@ import type {
 import type { RevocationReplica } from '../replica/replica.ts'
 import { DEFAULT_TOKEN_LIFETIME_SECONDS } from '../retention.ts'
 import { findRevoking } from '../revocation.ts'
-import { spellingsOf } from '../spelling.ts'
 import type { StoreClock } from '../store-clock.ts'
 import { assertColumnNames, nameTables } from '../tables/table-names.ts'
+import { PostgresLists } from './postgres-lists.ts'
 import * as sql from './postgres-sql.ts'
 import { PostgresWriter } from './postgres-writer.ts'
 import type { CutOffTarget, SessionKeeper } from './postgres-writer.ts'
@@ -87,6 +79,7 @@ export class PostgresRevocationStore implements RevocationStore {
   readonly #journal: JournalFollower
   readonly #clock: StoreClock
   readonly #writer: PostgresWriter
+  readonly #lists: PostgresLists
 
   /**
    * @throws `TypeError` when the `DataSource` is not PostgreSQL's, was not initialized, or has a naming strategy that renames
@@ -101,6 +94,7 @@ export class PostgresRevocationStore implements RevocationStore {
     // One that was not started hears of this node's own revocations.
     this.#journal = options.replica?.journal ?? options.journal ?? new JournalFollower(dataSource)
     this.#clock = this.#journal.clock
+    this.#lists = new PostgresLists(dataSource)
     this.#writer = new PostgresWriter({
       dataSource,
       clock: this.#clock,
@@ -233,56 +227,23 @@ export class PostgresRevocationStore implements RevocationStore {
   }
 
   async listInForce(page: PageRequest<RevocationCursor>): Promise<Page<Revocation>> {
-    const { first, after } = page
-    const position = [after?.revokedAt ?? null, after?.id ?? null]
-    return this.#list<Revocation>(sql.listInForce, first, [
-      ...filterValues(page.filter),
-      ...position,
-    ])
+    return this.#lists.listInForce(page)
   }
 
   async countInForce(filter: RevocationFilter): Promise<number> {
-    return this.#count(sql.countInForce, filter)
+    return this.#lists.countInForce(filter)
   }
 
   async listEvents(page: PageRequest<EventCursor>): Promise<Page<RevocationEvent>> {
-    const values = [...filterValues(page.filter), page.after?.id ?? null]
-    const rows = await this.#list<ListedEventRow>(sql.listEvents, page.first, values)
-    const items = rows.items.map(({ snapshot, ...row }) =>
-      toEvent(row, { id: row.id, upTo: snapshot, seen: EMPTY_SNAPSHOT }),
-    )
-    return { ...rows, items }
+    return this.#lists.listEvents(page)
   }
 
   async countEvents(filter: RevocationFilter): Promise<number> {
-    return this.#count(sql.countEvents, filter)
+    return this.#lists.countEvents(filter)
   }
 
-  async readEvents({ after, filter, limit }: JournalRequest): Promise<JournalExtract> {
-    return runTransaction(this.#dataSource, async (manager) => {
-      const place = after === null ? null : parsePlace(after)
-      const [{ snapshot: end, isRestored }] = await manager.query<[JournalEnd]>(
-        this.#sql(sql.findJournalEnd),
-        [place?.id ?? null],
-      )
-      const done = { events: [], place: formatPlace(placeAt(end)) }
-      if (place === null) return done
-
-      const from = isForeign(place, end, isRestored)
-        ? await this.#moveHere(manager, place, end)
-        : place
-      const events: RevocationEvent[] = []
-      // What is newer comes after all that an earlier extract began with.
-      for (const part of [from, { id: '0', upTo: end, seen: from.upTo }]) {
-        const values = [...filterValues(filter), part.id, part.upTo, part.seen]
-        const left = limit - events.length
-        const rows = await manager.query<EventRow[]>(this.#sql(sql.readEvents), [...values, left])
-        events.push(...rows.map((row) => toEvent(row, { ...part, id: row.id })))
-        const last = events.at(-1)
-        if (rows.length === left && last) return { events, place: last.place }
-      }
-      return { ...done, events }
-    })
+  async readEvents(request: JournalRequest): Promise<JournalExtract> {
+    return this.#lists.readEvents(request)
   }
 
   follow(): void {
@@ -347,37 +308,6 @@ export class PostgresRevocationStore implements RevocationStore {
   #sql(text: string): string {
     return nameTables(this.#dataSource, text)
   }
-
-  /** Of another server's place only the number counts, and of that no more than the lines that were restored from there. */
-  async #moveHere(
-    manager: EntityManager,
-    { id }: SnapshotPlace,
-    end: string,
-  ): Promise<SnapshotPlace> {
-    const text = this.#sql(sql.findLastRestored)
-    const [{ id: last }] = await manager.query<[{ id: string | null }]>(text, [end])
-    const isBeyond = last !== null && BigInt(id) > BigInt(last)
-    return { id: isBeyond ? last : id, upTo: end, seen: EMPTY_SNAPSHOT }
-  }
-
-  async #list<Item>(text: string, first: number, values: readonly unknown[]): Promise<Page<Item>> {
-    return runTransaction(this.#dataSource, async (manager) => {
-      const rows = await manager.query<Item[]>(this.#sql(text), [...values, first + 1])
-      return { items: rows.slice(0, first), hasNextPage: rows.length > first }
-    })
-  }
-
-  async #count(text: string, filter: RevocationFilter): Promise<number> {
-    return runTransaction(this.#dataSource, async (manager) => {
-      const [row] = await manager.query<[{ count: number }]>(this.#sql(text), filterValues(filter))
-      return row.count
-    })
-  }
-}
-
-interface JournalEnd {
-  readonly snapshot: string
-  readonly isRestored: boolean
 }
 
 interface PingRow {
@@ -392,24 +322,6 @@ interface Found {
 
 type FoundRow = Revocation & { readonly key: RevocationKey | null; readonly now: Date }
 
-type EventRow = Omit<RevocationEvent, 'place' | 'revocation'> &
-  Omit<Revocation, 'id' | 'note'> & { revocationId: string; revocationNote: string | null }
-
-type ListedEventRow = EventRow & { readonly snapshot: string }
-
-function toEvent(row: EventRow, place: SnapshotPlace): RevocationEvent {
-  const { id, kind, occurredAt, actor, note, revocationId, revocationNote, ...revocation } = row
-  return {
-    id,
-    place: formatPlace(place),
-    kind,
-    occurredAt,
-    actor,
-    note,
-    revocation: { ...revocation, id: revocationId, note: revocationNote },
-  }
-}
-
 function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonly Revocation[]> {
   const groups = new Map<RevocationKey, Revocation[]>()
   for (const { key, entry } of found) {
@@ -418,13 +330,4 @@ function groupByKey(found: readonly Found[]): ReadonlyMap<RevocationKey, readonl
     else groups.set(key, [entry])
   }
   return groups
-}
-
-/** Of an id all its spellings. */
-function filterValues(filter: RevocationFilter): unknown[] {
-  const { scope, subject, sessionId, tokenId, reason, revokedBy, since, until } = filter
-  const spell = (id: string | null | undefined): readonly string[] | null =>
-    id == null ? null : spellingsOf(id)
-  const ids = [subject, sessionId, tokenId].map(spell)
-  return [scope, ...ids, reason, spell(revokedBy), since, until].map((value) => value ?? null)
 }
