@@ -349,7 +349,7 @@ describe('a client that is not there', () => {
     const [code] = (await once(gone, 'close')) as [number]
 
     expect(code).toBe(1006)
-    await sleep(900)
+    await sleep(1200)
     expect(there.closing).toBe(null)
   })
 
