@@ -51,6 +51,7 @@ export default {
     ...climbing(revocationRooms, 'revocation-'),
     {
       name: 'memory-stands-alone',
+      comment: 'The store on PostgreSQL borrows nothing from the one in memory.',
       severity: 'error',
       from: { path: '^src/revocation/(tables|journal|replica|postgres)/' },
       to: { path: '^src/revocation/memory/' },
@@ -63,13 +64,15 @@ export default {
       to: { path: '^src/', pathNot: '^src/(database|lib)/|^src/errors\\.ts$' },
     },
     {
-      name: 'live-and-caller-are-neighbours',
+      name: 'live-knows-no-caller',
+      comment: 'live/ and caller/ stand side by side; transport/ joins them.',
       severity: 'error',
       from: { path: '^src/live/' },
       to: { path: '^src/caller/' },
     },
     {
       name: 'caller-knows-no-live',
+      comment: 'As live-knows-no-caller.',
       severity: 'error',
       from: { path: '^src/caller/' },
       to: { path: '^src/live/' },

@@ -1,4 +1,4 @@
-/** What the rooms of the library, the service and their users say to each other. */
+/** What an entry is: the one form that library, service and API teams share. */
 
 /** What a revocation hits: one token, one session, one person, or everyone. */
 export type RevocationScope = 'TOKEN' | 'SESSION' | 'SUBJECT' | 'EVERYONE'

@@ -35,7 +35,7 @@ export function isSilence(error: unknown): boolean {
  * Closes idle connections.
  *
  * One that fell silent is seldom the only one, when the path between the machines is what failed: otherwise each of the
- * others would cost a request its answer.
+ * others would make one request fail.
  */
 export function closeIdle(pool: Pool): void {
   for (let left = pool.idleCount; left > 0; left -= 1) {

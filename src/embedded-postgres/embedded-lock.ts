@@ -31,7 +31,7 @@ const LEFTOVER_AFTER_MS = 60_000
  * with or without a dead one's lock in the way, exactly one gets it.
  *
  * A lock file is linked to its name, so it appears with its content or not at all: one that cannot be read was cut
- * off by a crash of the machine, and free. A dead process's lock is removed only under a guard, which is a
+ * off by a crash of the machine: it is free. A dead process's lock is removed only under a guard, which is a
  * lock too: without that, who read the dead lock first could remove the living lock of who was faster.
  *
  * @returns What releases the lock; it leaves a lock alone that others have taken since.

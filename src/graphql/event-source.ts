@@ -1,6 +1,6 @@
 /**
- * Makes a source of events that ends at once when its reader wants no more. A generator alone would first have to come to the end of
- * what it is waiting for, which may be never.
+ * Makes a source of events that ends at once when its reader wants no more. A generator alone would first finish
+ * its wait, which may never end.
  *
  * @param generate - Waits for nothing any more once its signal is aborted.
  */

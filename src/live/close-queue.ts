@@ -7,8 +7,8 @@ import type { LiveConnection } from './live-connection.ts'
 const ENDINGS_A_TURN = 50
 
 /**
- * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. A client that takes
- * longer than so many milliseconds is not waited for.
+ * Those that may be closing at a time, because what clients answer is all read in one turn when it comes at once. A client
+ * that takes longer than so many milliseconds is not waited for.
  */
 const MAX_CLOSING = 500
 const MAX_CLOSING_MS = 100

@@ -215,7 +215,7 @@ export class JournalFollower {
     }
   }
 
-  /** A hint says as much as a replica keeps. Watchers need more, so the journal is read; so it is when a hint is not understood. */
+  /** A hint holds what a replica keeps. Watchers need more: for them, and for a hint that is not understood, the journal is read. */
   #takeHint(text: string): void {
     let isRoom = true
     const isUnderstood = takeHints(text, (high, low, reachMs) => {

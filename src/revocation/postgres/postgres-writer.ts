@@ -48,7 +48,7 @@ export interface PostgresWriterOptions {
 /** The most that are revoked in one transaction. */
 const MAX_REVOCATIONS = 200
 
-/** How long others wait for a transaction under way, in milliseconds: one that waits for a lock, or on a silent connection, takes seconds. */
+/** How long others wait for a transaction under way, in milliseconds. One that waits for a lock takes seconds. */
 const PATIENCE_MS = 500
 
 /** How cut-offs of one target wait: for a few that wait for a lock, 2 s each, and within what a mutation may take. */

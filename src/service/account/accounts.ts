@@ -108,7 +108,7 @@ export class Accounts {
     }
   }
 
-  /** Makes an account whose password was checked elsewhere. */
+  /** Makes an account. Its password is not judged here: the caller of this method answers for it. */
   async create(email: string, password: string, roles: readonly Role[]): Promise<Account> {
     const address = readEmail(email)
     const passwordHash = await this.#hash(password)

@@ -283,7 +283,7 @@ export class Clients {
     if (isCutOff(deed)) this.#begin(this.#repeat(elsewhere, reached))
   }
 
-  /** Elsewhere a test does the same to one of them, in other ways, and counts on it there for the others. */
+  /** On one node a token is revoked again, in other ways, and the others of its session are tried there. */
   async #repeat(node: number, reached: readonly Held[]): Promise<void> {
     const by = { client: 'repeater', node }
     const held = this.#random.pick(
